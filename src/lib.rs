@@ -1,0 +1,8 @@
+//! A Kubernetes operator that runs Apache Flink jobs exactly once, never loses their state, and tells the truth about them.
+
+pub mod api;
+pub mod artifact;
+pub mod controller;
+pub mod flink;
+pub mod job;
+pub mod registry;
