@@ -1,1 +1,5 @@
-//! Placeholder header, replaced with the module's own.
+//! Flink's REST protocol: identities, wire types, errors and the client. The only module that knows Flink's URLs.
+
+pub mod id;
+
+pub use id::{InstallationId, JarId, JobId, UidHash};
