@@ -1,1 +1,47 @@
-//! Servers for tests.
+//! Real servers for the tests and the demo of `flink-job-operator`, with nothing installed by hand but Rust, Go, Java 17 and
+//! Python 3 with pip.
+//!
+//! - [`ControlPlane`]: etcd and kube-apiserver, compiled from their Go modules.
+//!
+//! Programs are built or downloaded once, into the user's cache folder ([`cache`]). Servers listen on free ports of the
+//! loopback address, work in a temporary directory, and are gone, with that directory, however this process ends
+//! ([`process`]). Their logs stay for a day in the cache folder, and errors name them.
+
+pub mod cache;
+pub mod control_plane;
+pub mod pki;
+pub mod port;
+pub mod process;
+
+pub use control_plane::ControlPlane;
+
+/// Writes an error as its sentence for `{:?}` as well: that is what a test shows that unwraps it, and logs are unreadable in
+/// the derived form.
+macro_rules! debug_as_display {
+    ($error:ty) => {
+        impl std::fmt::Debug for $error {
+            fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                std::fmt::Display::fmt(self, formatter)
+            }
+        }
+    };
+}
+pub(crate) use debug_as_display;
+
+/// Runs blocking work on a thread that is made for it.
+async fn blocking<T, E>(work: impl FnOnce() -> Result<T, E> + Send + 'static) -> Result<T, E>
+where
+    T: Send + 'static,
+    E: Send + 'static,
+{
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        // Blocking work is never cancelled, so this is its panic.
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}
+
+/// Makes ring the provider of cryptography for this process, where nothing has been chosen yet.
+pub fn install_crypto() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+}
