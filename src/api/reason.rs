@@ -26,6 +26,10 @@ macro_rules! reasons {
 }
 
 reasons! {
+    /// The spec can be run.
+    Accepted,
+    /// The cluster answers and takes jobs.
+    Ready,
     /// The job runs.
     Running,
     /// The job ended by itself, with success.
@@ -102,6 +106,8 @@ reasons! {
     IdempotencyWeak,
     /// The change needs a restart that keeps state, which this version cannot do.
     UpgradeModeUnsupported,
+    /// Configuration keys belong to the cluster and have no effect on a session job.
+    ClusterScopedOption,
     /// A savepoint is complete.
     Completed,
     /// A job that ran already was taken over.

@@ -1,1 +1,29 @@
-//! Placeholder header, replaced with the module's own.
+//! The decision core: what to do with a job resource, as a pure function.
+//!
+//! [`decide`] takes everything that is known ([`Observed`]) and returns a [`Plan`]: the status as it should be, and at most
+//! one effect. It does no IO, reads no clock and draws no random numbers, so that a model test can run it against every
+//! order of crashes, lost replies and edits.
+//!
+//! The status is the write-ahead record. A plan's status is always persisted first, guarded by the resourceVersion that
+//! was decided on; its effect runs only when there is nothing left to persist.
+
+mod backoff;
+mod cancel;
+mod decide;
+mod delete;
+mod follow;
+mod observed;
+mod plan;
+mod program;
+mod start;
+mod submit;
+mod verdict;
+
+pub use backoff::{CANCEL_AGAIN, SETTLE, SUBMIT_GRACE, SUBMIT_WITHIN, submit_again};
+pub use decide::decide;
+pub use observed::{
+    Cluster, ClusterView, Input, JobSeen, Meta, Observed, Permit, RetryWindow, Session, Slots, SubmitOutcome, Task,
+};
+pub use plan::{Effect, Next, Note, NoteKind, Plan, Submission, Wants};
+pub use program::{Program, Refusal};
+pub use verdict::registry_id;

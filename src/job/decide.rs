@@ -1,0 +1,149 @@
+//! The entry: an ordered list of rules, the first that applies decides.
+
+use super::{Note, NoteKind, Observed, Plan, cancel, delete, follow, start, submit, verdict};
+use crate::api::{
+    Reason,
+    status::{Run, RunOutcome},
+};
+use crate::flink::JobId;
+
+/// A rule: a plan where it applies.
+type Rule = fn(&Observed<'_>) -> Option<Plan>;
+
+/// The rules, in order.
+const RULES: &[Rule] = &[
+    // Another installation wrote the intent: leave the resource to it.
+    foreign,
+    // The resource is being deleted: end or release what may run, then let it go.
+    delete::rule,
+    // Its status was lost, or never written although a job of it runs: find out what runs, never submit.
+    lost_status,
+    // A job carries the mark but is not the current attempt: cancel it.
+    cancel::stray,
+    // A cancellation was decided on: see it to its end.
+    cancel::resume,
+    // A submission was decided on: send it, or find out what became of it.
+    submit::resolve,
+    // A job lives: follow it, and bring it where the spec wants it.
+    follow::rule,
+    // Nothing runs: start, or say why not.
+    start::rule,
+];
+
+/// Decides what to do with a job resource. Total and pure.
+#[must_use]
+pub fn decide(o: &Observed<'_>) -> Plan {
+    let plan = RULES.iter().find_map(|rule| rule(o));
+    verdict::finish(o, plan.unwrap_or_else(|| Plan::keep("nothing", o.status)))
+}
+
+/// The intent names another installation: two operators must not drive one resource.
+fn foreign(o: &Observed<'_>) -> Option<Plan> {
+    let owner = o.status.intent.as_ref()?.owner.as_deref()?;
+    let ours = o.installation.to_string();
+    (owner != ours).then(|| {
+        let message = format!(
+            "installation {owner} of the operator drives this resource, this is installation {ours}: nothing is done. \
+             Stop one of them; to hand the resource over, delete status.intent"
+        );
+        let mut plan = Plan::keep("foreign", o.status);
+        plan.notes.push(Note {
+            kind: NoteKind::Warning,
+            reason: Reason::StateUnknown,
+            message,
+        });
+        plan
+    })
+}
+
+/// Whether the status knows nothing of what may run.
+pub(super) fn is_blank(o: &Observed<'_>) -> bool {
+    let status = o.status;
+    status.job_id.is_none()
+        && status.runs.is_empty()
+        && status.submission().is_none()
+        && status.cancellation().is_none()
+}
+
+/// A finalizer without a record means that the status was lost, since the record is written first.
+fn lost_status(o: &Observed<'_>) -> Option<Plan> {
+    if !is_blank(o) {
+        return None;
+    }
+    let newest_live = o.marked_live().max_by_key(|job| job.id.attempt());
+    if newest_live.is_none() && !o.meta.finalizer {
+        return None;
+    }
+    let Some(cluster) = o.up() else {
+        return Some(follow::unreachable(o, o.status.clone(), "lost-status/wait"));
+    };
+    let newest = newest_live.or_else(|| {
+        cluster
+            .jobs
+            .iter()
+            .filter(|job| job.id.owner() == o.meta.owner)
+            .max_by_key(|job| job.id.attempt())
+    });
+    if let Some(job) = newest {
+        return Some(adopt(o, job.id, "lost-status/adopt"));
+    }
+    if !cluster.confirmed {
+        return Some(start::confirm("lost-status/confirm", o.status.clone()));
+    }
+    let mut status = o.status.clone();
+    status.intent_mut().owner = Some(o.installation.to_string());
+    status.accepted_spec = Some(Box::new(o.spec.clone()));
+    let job_id = JobId::new(o.installation, o.meta.owner, 0);
+    status.runs.insert(
+        0,
+        Run {
+            attempt: 0,
+            job_id,
+            start_time: None,
+            end_time: None,
+            outcome: Some(RunOutcome::Unknown),
+            job_manager: None,
+        },
+    );
+    start::fail(
+        &mut status,
+        o,
+        Reason::StateUnknown,
+        "the record of this job was lost and the cluster lists no job of it. If it is safe to start it, change \
+         spec.restartNonce"
+            .to_owned(),
+    );
+    Some(start::idle(o, status))
+}
+
+/// Takes a job over that runs, or ran, already.
+pub(super) fn adopt(o: &Observed<'_>, job_id: JobId, rule: &'static str) -> Plan {
+    let mut status = o.status.clone();
+    let attempt = status.attempt.unwrap_or_default() + 1;
+    status.intent_mut().owner = Some(o.installation.to_string());
+    status.attempt = Some(attempt);
+    status.job_id = Some(job_id);
+    status.parallelism = o.spec.job.parallelism;
+    status.accepted_spec = Some(Box::new(o.spec.clone()));
+    status.failure = None;
+    let job_manager = o.up().and_then(|cluster| cluster.job_manager).map(str::to_owned);
+    status.runs.insert(
+        0,
+        Run {
+            attempt,
+            job_id,
+            start_time: None,
+            end_time: None,
+            outcome: None,
+            job_manager,
+        },
+    );
+    let mut plan = follow::follow(o, status);
+    plan.rule = rule;
+    plan.effect = None;
+    plan.note(
+        NoteKind::Normal,
+        Reason::Adopted,
+        format!("took over Flink job {job_id}, which carries this resource's mark or was named in spec.adopt"),
+    )
+}

@@ -1,0 +1,167 @@
+//! Breadth-first exploration with the shortest trace to a violation.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    fmt,
+    hash::{DefaultHasher, Hash, Hasher},
+    time::{Duration, Instant},
+};
+
+use super::world::{Scenario, Step, World};
+
+/// States to explore at most: a scenario that is larger is too large for every `cargo test`.
+const MAX_STATES: usize = 200_000;
+
+pub struct Report {
+    pub states: usize,
+    pub settled: usize,
+    steps: usize,
+    time: Duration,
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} states, {} steps, {} settled, {:.1?}",
+            self.states, self.steps, self.settled, self.time
+        )
+    }
+}
+
+/// What went wrong, and how to get there.
+pub struct Violation {
+    what: String,
+    trace: Vec<String>,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}\nthe shortest way there:", self.what)?;
+        self.trace
+            .iter()
+            .enumerate()
+            .try_for_each(|(n, step)| writeln!(f, "{n:3}  {step}"))
+    }
+}
+
+/// Two independent 64-bit hashes: a collision among a million states is out of the question.
+fn fingerprint(world: &World) -> (u64, u64) {
+    let world = world.canonical();
+    let mut first = DefaultHasher::new();
+    world.hash(&mut first);
+    let mut second = DefaultHasher::new();
+    0x9e37_79b9_u32.hash(&mut second);
+    world.hash(&mut second);
+    (first.finish(), second.finish())
+}
+
+/// A state that was reached: from where, by which step.
+struct Node {
+    parent: Option<(u32, Step)>,
+    fair: Vec<u32>,
+    settled: bool,
+}
+
+pub fn explore(scenario: &Scenario) -> Result<Report, Violation> {
+    let begun = Instant::now();
+    let start = World::start(scenario);
+    let mut ids: HashMap<(u64, u64), u32> = HashMap::new();
+    let mut nodes = vec![Node {
+        parent: None,
+        fair: Vec::new(),
+        settled: start.is_settled(),
+    }];
+    ids.insert(fingerprint(&start), 0);
+    let mut queue = VecDeque::from([(0_u32, start)]);
+    let mut steps = 0;
+    while let Some((id, world)) = queue.pop_front() {
+        if let Some(what) = world.violation(scenario) {
+            return Err(Violation {
+                what,
+                trace: trace(scenario, &nodes, id),
+            });
+        }
+        for (step, after) in world.steps(scenario) {
+            steps += 1;
+            let next = u32::try_from(nodes.len()).unwrap();
+            let reached = *ids.entry(fingerprint(&after)).or_insert(next);
+            let fair = step.is_fair();
+            if reached == next {
+                nodes.push(Node {
+                    parent: Some((id, step)),
+                    fair: Vec::new(),
+                    settled: after.is_settled(),
+                });
+                queue.push_back((next, after));
+            }
+            if fair {
+                nodes[id as usize].fair.push(reached);
+            }
+        }
+        assert!(
+            nodes.len() < MAX_STATES,
+            "more than {MAX_STATES} states: make the scenario smaller"
+        );
+    }
+    if let Some(stuck) = stuck(&nodes) {
+        let what = "ESR: this state cannot settle any more, although no further fault happens".to_owned();
+        return Err(Violation {
+            what,
+            trace: trace(scenario, &nodes, stuck),
+        });
+    }
+    let settled = nodes.iter().filter(|node| node.settled).count();
+    Ok(Report {
+        states: nodes.len(),
+        settled,
+        steps,
+        time: begun.elapsed(),
+    })
+}
+
+/// The first state from which no settled state can be reached by fair steps.
+fn stuck(nodes: &[Node]) -> Option<u32> {
+    let mut back: Vec<Vec<u32>> = vec![Vec::new(); nodes.len()];
+    for (from, node) in nodes.iter().enumerate() {
+        for to in &node.fair {
+            back[*to as usize].push(u32::try_from(from).unwrap());
+        }
+    }
+    let mut can: Vec<bool> = nodes.iter().map(|node| node.settled).collect();
+    let mut queue: VecDeque<u32> = (0..)
+        .zip(&can)
+        .filter(|(_, settled)| **settled)
+        .map(|(id, _)| id)
+        .collect();
+    while let Some(id) = queue.pop_front() {
+        for from in &back[id as usize] {
+            if !std::mem::replace(&mut can[*from as usize], true) {
+                queue.push_back(*from);
+            }
+        }
+    }
+    can.iter().position(|can| !can).map(|id| u32::try_from(id).unwrap())
+}
+
+/// Replays the steps from the start, so that each line can say what it led to.
+fn trace(scenario: &Scenario, nodes: &[Node], mut id: u32) -> Vec<String> {
+    let mut path = Vec::new();
+    while let Some((parent, step)) = &nodes[id as usize].parent {
+        path.push(step.clone());
+        id = *parent;
+    }
+    path.reverse();
+    let mut world = World::start(scenario);
+    let mut lines = vec![format!("start: {}", world.explain())];
+    for step in path {
+        world = world
+            .steps(scenario)
+            .into_iter()
+            .find(|(found, _)| *found == step)
+            .unwrap()
+            .1;
+        lines.push(format!("{step}: {}", world.explain()));
+    }
+    lines
+}
