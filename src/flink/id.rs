@@ -1,6 +1,6 @@
 //! Identities on a Flink cluster: `JobId` with our mark in it, and `JarId`.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, marker::PhantomData, str::FromStr};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use sha2::{Digest, Sha256};
@@ -14,7 +14,7 @@ pub struct InvalidId {
 }
 
 impl InvalidId {
-    fn new(what: &'static str, text: &str) -> Self {
+    pub(super) fn new(what: &'static str, text: &str) -> Self {
         Self {
             what,
             text: text.chars().take(64).collect(),
@@ -47,6 +47,21 @@ fn write_hex(f: &mut fmt::Formatter<'_>, bytes: &[u8]) -> fmt::Result {
     bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
 }
 
+/// Reads an id where the text lies, without a copy: a job list has thousands.
+struct HexText<T>(PhantomData<T>);
+
+impl<T: FromStr<Err = InvalidId>> de::Visitor<'_> for HexText<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("hexadecimal digits")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<T, E> {
+        text.parse().map_err(E::custom)
+    }
+}
+
 macro_rules! hex_id {
     ($name:ident, $bytes:literal, $what:literal, $digits:literal) => {
         impl fmt::Display for $name {
@@ -77,8 +92,7 @@ macro_rules! hex_id {
 
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
-                text.parse().map_err(de::Error::custom)
+                deserializer.deserialize_str(HexText(PhantomData))
             }
         }
 
@@ -149,8 +163,11 @@ impl JobId {
     /// The UID hash in the mark. Meaningful only for jobs that carry our mark.
     #[must_use]
     pub fn owner(&self) -> UidHash {
-        let [_, _, _, _, a, b, c, d, e, f, g, h, ..] = self.0;
-        UidHash([a, b, c, d, e, f, g, h])
+        let mut hash = [0; 8];
+        hash.iter_mut()
+            .zip(self.0.iter().skip(4))
+            .for_each(|(to, from)| *to = *from);
+        UidHash(hash)
     }
 
     /// The attempt in the mark. Meaningful only for jobs that carry our mark.
@@ -194,7 +211,10 @@ impl FromStr for JarId {
 
     fn from_str(text: &str) -> Result<Self, InvalidId> {
         let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-        if (5..=200).contains(&text.len()) && text.chars().all(plain) && !text.contains("..") && text.ends_with(".jar")
+        if (5..=200).contains(&text.len())
+            && text.chars().all(plain)
+            && !text.contains("..")
+            && text.strip_suffix(".jar").is_some()
         {
             Ok(Self(text.to_owned()))
         } else {
