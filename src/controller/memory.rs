@@ -1,0 +1,86 @@
+//! What this process remembers of a resource between reconciles. Nothing of it is needed for safety: a process that
+//! forgot everything decides from the status alone.
+
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use jiff::Timestamp;
+use parking_lot::Mutex;
+
+use crate::{
+    flink::{JobId, UidHash},
+    job::{Input, Program, Refusal, SubmitOutcome},
+};
+
+/// A program that was made from a spec.
+#[derive(Debug, Clone)]
+pub struct LoadedProgram {
+    /// The generation of the spec it was made from.
+    pub generation: i64,
+    /// The program, or why there is none.
+    pub result: Input<Arc<Program>>,
+    /// The expanded address of the jar.
+    pub jar_uri: Option<Arc<str>>,
+    /// When it was made.
+    pub made: Instant,
+    /// Values that must not show up in messages.
+    pub sensitive: bool,
+}
+
+/// Memory of one resource.
+#[derive(Debug, Default)]
+pub struct Memory {
+    /// An effect is under way.
+    pub running: bool,
+    /// The submission that ended last.
+    pub submitted: Option<(JobId, i32, SubmitOutcome)>,
+    /// The cancellation that was sent last.
+    pub cancelled: Option<(JobId, Timestamp, Option<Refusal>)>,
+    /// The job that was recorded in its session as released.
+    pub released: Option<JobId>,
+    /// The submission that was written down and not sent.
+    pub unsent: Option<(JobId, i32)>,
+    /// Since when absence is to be proven, and for which version of the resource.
+    pub confirm: Option<(String, Instant)>,
+    /// Why a job failed.
+    pub failure_cause: Option<(JobId, Input<String>)>,
+    /// When a quorum read proved that the session does not exist.
+    pub session_absent: Option<Instant>,
+    /// The namespace is being deleted.
+    pub namespace_terminating: bool,
+    /// The program of the current spec.
+    pub program: Option<LoadedProgram>,
+    /// The program is being loaded.
+    pub loading: bool,
+    /// Failed reconciles in a row.
+    pub errors: u32,
+}
+
+/// The memories of all resources, by the hash of their UIDs.
+#[derive(Debug, Default)]
+pub struct Memories {
+    map: Mutex<HashMap<UidHash, Memory>>,
+}
+
+impl Memories {
+    /// Reads or changes the memory of a resource.
+    pub fn with<T>(&self, owner: UidHash, change: impl FnOnce(&mut Memory) -> T) -> T {
+        change(self.map.lock().entry(owner).or_default())
+    }
+
+    /// Forgets a resource.
+    pub fn forget(&self, owner: UidHash) {
+        self.map.lock().remove(&owner);
+    }
+
+    /// The pause after a failed reconcile: 200 ms doubling up to half a minute.
+    pub fn failed(&self, owner: UidHash) -> Duration {
+        self.with(owner, |memory| {
+            memory.errors = (memory.errors + 1).min(9);
+            Duration::from_millis(100 * 2_u64.pow(memory.errors)).min(Duration::from_secs(30))
+        })
+    }
+}
