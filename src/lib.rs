@@ -3,6 +3,7 @@
 pub mod api;
 pub mod artifact;
 pub mod controller;
+pub mod events;
 pub mod flink;
 pub mod job;
 pub mod kubernetes;

@@ -81,6 +81,13 @@ impl ApiError {
             .is_some_and(|status| (400..500).contains(&status.code) && status.code != 408)
     }
 
+    /// The same request may go through later: the server was not there, was too busy, or failed.
+    #[must_use]
+    pub fn retry_later(&self) -> bool {
+        self.status()
+            .is_none_or(|status| matches!(status.code, 401 | 408 | 429 | 500..))
+    }
+
     /// How long the server asked to be left alone.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
