@@ -15,6 +15,20 @@ pub enum ApiError {
         /// How long was waited.
         after: Duration,
     },
+    /// The answer is not what it should be. It may have been carried out.
+    ///
+    /// The decoder's own words are left out, because it quotes what it found, and that may be a Secret's value.
+    #[error("{call}: the answer could not be decoded, at line {line} column {column} ({what:?})")]
+    Undecodable {
+        /// What was called.
+        call: &'static str,
+        /// Where in the answer.
+        line: usize,
+        /// Where in the line.
+        column: usize,
+        /// Whether it is not JSON, ends too early, or is JSON of another shape.
+        what: serde_json::error::Category,
+    },
     /// The server refused it, or the connection failed.
     #[error("{call}: {}", reason_of(source))]
     Failed {
@@ -29,9 +43,15 @@ impl ApiError {
     /// The error of the named call.
     #[must_use]
     pub fn new(call: &'static str, source: kube::Error) -> Self {
-        match passed_deadline(&source) {
-            Some(after) => Self::Timeout { call, after },
-            None => Self::Failed {
+        match (passed_deadline(&source), source) {
+            (Some(after), _) => Self::Timeout { call, after },
+            (None, kube::Error::SerdeError(error)) => Self::Undecodable {
+                call,
+                line: error.line(),
+                column: error.column(),
+                what: error.classify(),
+            },
+            (None, source) => Self::Failed {
                 call,
                 source: Box::new(source),
             },
@@ -100,6 +120,7 @@ impl ApiError {
     pub fn reason(&self) -> &'static str {
         match self {
             Self::Timeout { .. } => "ApiTimeout",
+            Self::Undecodable { .. } => "ApiUndecodable",
             Self::Failed { .. } => match self.status().map(|status| status.code) {
                 Some(401) => "ApiUnauthorized",
                 Some(403) => "ApiForbidden",

@@ -1,3 +1,6 @@
 //! The integration tests: one binary, so that everything is linked once.
 
+// `cfg(test)` always holds here; it lets clippy see that functions beside the tests belong to them.
+#[cfg(test)]
+mod frame;
 mod model;
