@@ -31,9 +31,9 @@ pub struct Limits {
     pub deadline: Duration,
     /// A watch that is silent for this long is ended, and the watcher takes it up again where it was.
     ///
-    /// Must be above one minute: the API server sends a bookmark on a quiet watch about once a minute
-    /// (`bookmarkFrequency` in its `storage/cacher`). It is how a server that holds connections but has stopped
-    /// answering is noticed; TCP keepalive cannot see it.
+    /// Must be above two minutes: on a quiet watch API server 1.36 sends its first bookmark after up to 122 s, and then
+    /// one a minute (measured; `bookmarkFrequency` of its watch cache). It is how a server that holds connections but has
+    /// stopped answering is noticed; TCP keepalive cannot see it.
     pub watch_silence: Duration,
     /// Requests at the same time, watches not counted. Each takes a connection: kube speaks HTTP/1.1.
     pub concurrency: usize,
@@ -42,11 +42,11 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// 15 s, 150 s, 32 requests, 2 retries.
+    /// 15 s, 180 s, 32 requests, 2 retries.
     fn default() -> Self {
         Self {
             deadline: Duration::from_secs(15),
-            watch_silence: Duration::from_secs(150),
+            watch_silence: Duration::from_secs(180),
             concurrency: 32,
             retries: 2,
         }
@@ -421,7 +421,7 @@ mod tests {
             .unwrap();
         let (frames, error) = drain(response.into_body()).await;
         assert_eq!((frames, error.is_none()), (100, true));
-        assert_eq!(start.elapsed(), Duration::from_secs(6000 + 150));
+        assert_eq!(start.elapsed(), Duration::from_secs(6000 + 180));
     }
 
     #[tokio::test(start_paused = true)]
