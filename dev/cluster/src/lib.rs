@@ -2,6 +2,8 @@
 //! Python 3 with pip.
 //!
 //! - [`ControlPlane`]: etcd and kube-apiserver, compiled from their Go modules.
+//! - [`Flink`]: a real JobManager and its TaskManagers, of each version that is tested.
+//! - [`jars`]: Flink's examples, and test jobs that misbehave on request and write down what really ran.
 //!
 //! Programs are built or downloaded once, into the user's cache folder ([`cache`]). Servers listen on free ports of the
 //! loopback address, work in a temporary directory, and are gone, with that directory, however this process ends
@@ -9,11 +11,14 @@
 
 pub mod cache;
 pub mod control_plane;
+pub mod flink;
+pub mod jars;
 pub mod pki;
 pub mod port;
 pub mod process;
 
 pub use control_plane::ControlPlane;
+pub use flink::{Flink, FlinkOptions, FlinkVersion};
 
 /// Writes an error as its sentence for `{:?}` as well: that is what a test shows that unwraps it, and logs are unreadable in
 /// the derived form.

@@ -10,6 +10,8 @@ use std::{
     time::Duration,
 };
 
+use sha2::{Digest, Sha256};
+
 use super::{Bar, Error, file};
 use crate::process::Supervisor;
 
@@ -25,8 +27,12 @@ pub struct Fill {
 /// What shows how far a tool is.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Measure<'a> {
+    /// Nothing but the time.
+    Time,
     /// Lines of its output, of about so many.
     Lines { total: u64, unit: &'a str },
+    /// The size of a folder, of about so many bytes.
+    Bytes { total: u64, folder: &'a Path },
 }
 
 impl Fill {
@@ -46,7 +52,9 @@ impl Fill {
     /// Runs a tool to its end with a progress bar. `remedy` is added to the error when the tool fails.
     pub(crate) fn run(&self, command: &Command, measure: Measure<'_>, remedy: &str) -> Result<(), Error> {
         let bar = match measure {
+            Measure::Time => Bar::spinner(&self.label),
             Measure::Lines { total, unit } => Bar::counter(&self.label, total, unit),
+            Measure::Bytes { total, .. } => Bar::bytes(&self.label, total),
         };
         let process = self.supervisor.spawn("fill", command)?;
         let mut output = BufReader::new(fs::File::open(process.log()).map_err(file("read the log", process.log()))?);
@@ -62,7 +70,8 @@ impl Fill {
                 lines += 1;
             }
             match measure {
-                Measure::Lines { .. } => bar.set(lines),
+                Measure::Time | Measure::Lines { .. } => bar.set(lines),
+                Measure::Bytes { folder, .. } => bar.set(size(folder)),
             }
             if let Some(status) = ended {
                 break status;
@@ -105,6 +114,28 @@ impl Fill {
         };
         removed.map_err(file("remove", &path))
     }
+}
+
+/// Fails unless the file has this SHA-256 (hex).
+pub(crate) fn verify(path: &Path, expected: &str) -> Result<(), Error> {
+    let content = fs::read(path).map_err(file("read", path))?;
+    let found = hex(&Sha256::digest(&content));
+    if found == expected {
+        return Ok(());
+    }
+    let (expected, found) = (format!("SHA-256 {expected}"), format!("SHA-256 {found}"));
+    Err(Error::Unexpected {
+        what: path.display().to_string(),
+        expected,
+        found,
+    })
+}
+
+/// Lower-case hexadecimal digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes
+        .iter()
+        .fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
 }
 
 /// Bytes in a folder, at any depth. What vanishes while it is counted counts as nothing.

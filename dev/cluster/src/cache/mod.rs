@@ -14,9 +14,9 @@ use std::{
 };
 
 pub use fill::Fill;
-pub(crate) use fill::Measure;
+pub(crate) use fill::{Measure, hex, verify};
 pub(crate) use progress::Bar;
-pub(crate) use tool::{is_program, required};
+pub(crate) use tool::{is_program, java, javac, optional, required};
 
 use crate::process;
 

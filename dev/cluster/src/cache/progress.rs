@@ -27,6 +27,7 @@ pub(crate) struct Bar {
 enum Shown {
     Terminal(ProgressBar),
     Lines { last: Mutex<Instant> },
+    Nothing,
 }
 
 impl Bar {
@@ -42,6 +43,27 @@ impl Bar {
             &format!("{{spinner}} {{prefix}} [{{bar:30}}] {{pos}}/{{len}} {unit} {{elapsed}}"),
             Some(total),
         )
+    }
+
+    /// A bar for `total` bytes.
+    pub(crate) fn bytes(label: &str, total: u64) -> Self {
+        Self::new(
+            label,
+            "{spinner} {prefix} [{bar:30}] {bytes}/{total_bytes} {elapsed}",
+            Some(total),
+        )
+    }
+
+    /// A bar for short work: where there is no terminal, nothing is said.
+    pub(crate) fn only_on_terminal(label: &str) -> Self {
+        if stderr().is_terminal() {
+            return Self::spinner(label);
+        }
+        Self {
+            label: label.to_owned(),
+            started: Instant::now(),
+            shown: Shown::Nothing,
+        }
     }
 
     fn new(label: &str, template: &str, total: Option<u64>) -> Self {
@@ -84,6 +106,7 @@ impl Bar {
                     line(&format!("{} … {}", self.label, spoken(self.started.elapsed())));
                 }
             }
+            Shown::Nothing => {}
         }
     }
 

@@ -127,6 +127,17 @@ impl Process {
         }
     }
 
+    /// The error for a process that runs and did not become ready; `last` is what it answered.
+    pub(crate) fn not_ready(&self, waited: Duration, last: String) -> Error {
+        Error::NotReady {
+            name: self.name.clone(),
+            waited,
+            last,
+            log: self.log.clone(),
+            tail: self.tail(),
+        }
+    }
+
     /// Asks `probe` again and again until it answers `Ok`. Fails when the process ends or `limit` has passed.
     pub async fn ready<T, P>(&self, limit: Duration, probe: impl Fn() -> P) -> Result<T, Error>
     where
@@ -141,14 +152,7 @@ impl Process {
             self.running()?;
             let waited = started.elapsed();
             if waited > limit {
-                let (name, log, tail) = (self.name.clone(), self.log.clone(), self.tail());
-                return Err(Error::NotReady {
-                    name,
-                    waited,
-                    last,
-                    log,
-                    tail,
-                });
+                return Err(self.not_ready(waited, last));
             }
             tokio::time::sleep(PROBE_EVERY).await;
         }

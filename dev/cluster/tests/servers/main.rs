@@ -2,4 +2,5 @@
 #![cfg(test)]
 
 mod control_plane;
+mod flink;
 mod supervisor;

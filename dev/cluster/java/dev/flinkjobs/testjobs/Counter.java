@@ -1,0 +1,62 @@
+package dev.flinkjobs.testjobs;
+
+import org.apache.flink.api.common.functions.OpenContext;
+import org.apache.flink.api.common.functions.RichMapFunction;
+import org.apache.flink.api.common.state.ListState;
+import org.apache.flink.api.common.state.ListStateDescriptor;
+import org.apache.flink.api.common.typeinfo.Types;
+import org.apache.flink.runtime.state.FunctionInitializationContext;
+import org.apache.flink.runtime.state.FunctionSnapshotContext;
+import org.apache.flink.streaming.api.checkpoint.CheckpointedFunction;
+
+/** Counts what passes. It runs in the task of the source, so its start is the start of the source. */
+final class Counter extends RichMapFunction<Long, Long> implements CheckpointedFunction {
+    private static final long serialVersionUID = 1;
+
+    private final Ledger ledger;
+    private final long pause;
+    private final long failAfter;
+
+    private transient ListState<Long> kept;
+    private long count;
+
+    Counter(Ledger ledger, long pause, long failAfter) {
+        this.ledger = ledger;
+        this.pause = pause;
+        this.failAfter = failAfter;
+    }
+
+    @Override
+    public void initializeState(FunctionInitializationContext context) throws Exception {
+        kept = context.getOperatorStateStore().getListState(new ListStateDescriptor<>("count", Types.LONG));
+        for (Long part : kept.get()) {
+            count += part;
+        }
+    }
+
+    @Override
+    public void open(OpenContext context) throws Exception {
+        ledger.add("source "
+                + getRuntimeContext().getJobInfo().getJobId()
+                + " "
+                + getRuntimeContext().getTaskInfo().getAttemptNumber()
+                + " "
+                + count);
+    }
+
+    @Override
+    public Long map(Long number) throws Exception {
+        if (failAfter >= 0 && count >= failAfter) {
+            throw new IllegalStateException("the task fails on purpose after " + count + " records");
+        }
+        count++;
+        Thread.sleep(pause);
+        return number;
+    }
+
+    @Override
+    public void snapshotState(FunctionSnapshotContext context) throws Exception {
+        kept.clear();
+        kept.add(count);
+    }
+}

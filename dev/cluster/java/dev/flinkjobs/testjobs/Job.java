@@ -1,0 +1,50 @@
+package dev.flinkjobs.testjobs;
+
+import org.apache.flink.configuration.PipelineOptionsInternal;
+import org.apache.flink.streaming.api.environment.StreamExecutionEnvironment;
+import org.apache.flink.streaming.api.functions.sink.v2.DiscardingSink;
+
+/** What all test jobs share: arguments, ledger, and the one pipeline that they build. */
+final class Job {
+    final Arguments arguments;
+    final Ledger ledger;
+    final StreamExecutionEnvironment env;
+
+    /** Called first by each main method; records that it was started. */
+    Job(String name, String[] args) throws Exception {
+        arguments = new Arguments(args);
+        ledger = new Ledger(arguments.text("ledger"));
+        env = StreamExecutionEnvironment.getExecutionEnvironment();
+        // The id that the submission asked for, if it did.
+        String id = env.getConfiguration().get(PipelineOptionsInternal.PIPELINE_FIXED_JOB_ID);
+        ledger.add("main " + name + " " + (id == null ? "-" : id));
+    }
+
+    /** Adds a source that counts up to a limit, slowly, and keeps its count in a checkpoint. */
+    void count(long limit) {
+        count(limit, -1);
+    }
+
+    /** Adds a source whose task fails after so many records. */
+    void countAndFail(long records) {
+        count(Long.MAX_VALUE - 1, records);
+    }
+
+    private void count(long limit, long failAfter) {
+        long pause = arguments.number("pause-ms", 10);
+        // Parallelism 1 throughout, so that one start is one line of the ledger.
+        env.fromSequence(1, limit)
+                .setParallelism(1)
+                .uid("numbers")
+                .map(new Counter(ledger, pause, failAfter))
+                .setParallelism(1)
+                .uid("counter")
+                .sinkTo(new DiscardingSink<>())
+                .setParallelism(1)
+                .uid("nowhere");
+    }
+
+    void execute(String name) throws Exception {
+        env.execute(arguments.text("name") == null ? name : arguments.text("name"));
+    }
+}

@@ -1,0 +1,55 @@
+//! What the JobManager's log proves.
+
+/// A submission that the Dispatcher accepted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Submission {
+    /// The job's id, 32 hexadecimal digits.
+    pub job_id: String,
+    /// The job's name.
+    pub job_name: String,
+}
+
+/// The accepted submissions in a JobManager's log, in order.
+///
+/// `Dispatcher` writes `Submitting job 'NAME' (ID)` once for each, after its check for duplicates, on all versions; 2.x goes on
+/// with ` with associated application (ID)`. `Received job submission` (`Received JobGraph submission` in 1.20) stands before
+/// that check, so it is written for refused ones as well.
+pub(super) fn submissions(log: &str) -> Vec<Submission> {
+    log.lines().filter_map(submission).collect()
+}
+
+fn submission(line: &str) -> Option<Submission> {
+    let (before, after) = line.split_once("Submitting job '")?;
+    let after = after.trim_end().trim_end_matches('.');
+    let job = after
+        .rsplit_once(") with associated application (")
+        .map_or(after, |(job, _)| job);
+    let (job_name, job_id) = job.trim_end_matches(')').rsplit_once("' (")?;
+    let told_by_dispatcher = before.contains("Dispatcher");
+    let is_id = job_id.len() == 32 && job_id.bytes().all(|byte| byte.is_ascii_hexdigit());
+    (told_by_dispatcher && is_id).then(|| Submission {
+        job_id: job_id.to_owned(),
+        job_name: job_name.to_owned(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ID: &str = "feedbeef000000000000000000000014";
+
+    #[test]
+    fn finds_what_was_accepted_on_each_version() {
+        let log = format!(
+            "06:27:32,048 INFO  org.apache.flink.client.deployment.application.executors.EmbeddedExecutor [] - Submitting Job with JobId={ID}.\n\
+             06:27:32,096 INFO  org.apache.flink.runtime.dispatcher.StandaloneDispatcher     [] - Received JobGraph submission 'one' ({ID}).\n\
+             06:27:32,101 INFO  org.apache.flink.runtime.dispatcher.StandaloneDispatcher     [] - Submitting job 'it's (one)' ({ID}).\n\
+             06:27:32,101 INFO  org.apache.flink.runtime.dispatcher.StandaloneDispatcher     [] - Submitting application 'SingleJobApplication(two)' ({ID}).\n\
+             06:27:32,107 INFO  org.apache.flink.runtime.dispatcher.StandaloneDispatcher     [] - Submitting job 'two' ({ID}) with associated application ({ID}).\n"
+        );
+        let names: Vec<String> = submissions(&log).into_iter().map(|one| one.job_name).collect();
+        assert_eq!(names, ["it's (one)", "two"]);
+        assert!(submissions(&log).iter().all(|one| one.job_id == ID));
+    }
+}
