@@ -10,5 +10,6 @@ pub mod kubernetes;
 pub mod leader;
 pub mod metrics;
 pub mod registry;
+pub mod sensitive;
 pub mod server;
 pub mod telemetry;
