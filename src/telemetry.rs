@@ -3,8 +3,8 @@
 //! Standard output belongs to commands that print something (`crds`).
 //!
 //! Secrets: no library may log what it sends or receives. By default libraries log warnings only. Whatever filter a user
-//! sets, [`BODIES`] stays quiet: kube logs the whole text of a reply that it cannot decode **at WARN**
-//! (`kube_client::client::Client::request`), and such a reply may be a Secret.
+//! sets, the HTTP and Kubernetes libraries stay quiet below ERROR: kube logs the whole text of a reply that it cannot
+//! decode **at WARN** (`kube_client::client::Client::request`), and such a reply may be a Secret.
 
 use std::io::{self, IsTerminal};
 
@@ -21,7 +21,15 @@ use tracing_subscriber::{
 pub const DEFAULT_FILTER: &str = "warn,flink_job_operator=info";
 
 /// Targets that log bodies or headers of requests; only their errors pass, and kube logs none there.
-const BODIES: [&str; 6] = ["kube_client", "hyper", "hyper_util", "h2", "reqwest", "rustls"];
+const BODIES: [&str; 7] = [
+    "kube_client",
+    "hyper",
+    "hyper_util",
+    "h2",
+    "object_store",
+    "reqwest",
+    "rustls",
+];
 
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]

@@ -18,8 +18,10 @@
 //!
 //! RBAC: `create` and `patch` on `events` in `events.k8s.io`.
 
+mod key;
 mod outbox;
 mod post;
+mod rate;
 
 use std::{
     sync::Arc,

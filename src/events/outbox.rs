@@ -2,60 +2,20 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    hash::{DefaultHasher, Hash, Hasher},
     time::{Duration, Instant},
 };
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::ObjectReference;
 
-use super::{Event, EventLimits};
+use super::{
+    Event, EventLimits,
+    key::Key,
+    rate::{Bucket, Rate, Shares},
+};
 use crate::metrics::{EventOutcome, EventType, Metrics};
 
 /// The API server's limit for an Event's note, in bytes.
 const MAX_NOTE: usize = 1024;
-
-/// The same words about the same object.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) struct Key {
-    object: Box<str>,
-    kind: EventType,
-    reason: &'static str,
-    action: &'static str,
-    /// Hash of the note, so that notes need not be kept.
-    note: u64,
-}
-
-impl Key {
-    fn of(event: &Event) -> Self {
-        let mut note = DefaultHasher::new();
-        event.note.hash(&mut note);
-        Self {
-            object: identity(&event.object),
-            kind: event.kind,
-            reason: event.reason,
-            action: event.action,
-            note: note.finish(),
-        }
-    }
-}
-
-/// The UID where there is one; else what names the object.
-fn identity(object: &ObjectReference) -> Box<str> {
-    match object.uid.as_deref() {
-        Some(uid) if !uid.is_empty() => uid.into(),
-        _ => {
-            let part = |part: &Option<String>| part.clone().unwrap_or_default();
-            format!(
-                "{}/{}/{}",
-                part(&object.kind),
-                part(&object.namespace),
-                part(&object.name)
-            )
-            .into()
-        }
-    }
-}
 
 /// An Event as it is written.
 #[derive(Debug, Clone, PartialEq)]
@@ -126,36 +86,6 @@ struct Entry {
     deferred: bool,
 }
 
-/// A token bucket.
-#[derive(Debug, Clone, Copy)]
-struct Bucket {
-    tokens: f64,
-    at: Instant,
-}
-
-impl Bucket {
-    fn full(burst: u32, now: Instant) -> Self {
-        Self {
-            tokens: f64::from(burst),
-            at: now,
-        }
-    }
-
-    fn refill(&mut self, burst: u32, per_second: f64, now: Instant) {
-        let gained = now.saturating_duration_since(self.at).as_secs_f64() * per_second;
-        self.tokens = (self.tokens + gained).min(f64::from(burst));
-        self.at = now;
-    }
-
-    fn take(&mut self) -> bool {
-        let taken = self.tokens >= 1.0;
-        if taken {
-            self.tokens -= 1.0;
-        }
-        taken
-    }
-}
-
 /// The Events that wait, and what is known of those that were written.
 #[derive(Debug)]
 pub(super) struct Outbox {
@@ -168,7 +98,7 @@ pub(super) struct Outbox {
     deferred: VecDeque<(Instant, Key)>,
     /// When to look whether a written entry can be forgotten; nearly in order of time.
     expiry: VecDeque<(Instant, Key)>,
-    objects: HashMap<Box<str>, Bucket>,
+    shares: Shares,
     bucket: Bucket,
     /// After a failure nothing is written before then.
     pause_until: Option<Instant>,
@@ -178,7 +108,21 @@ pub(super) struct Outbox {
 
 impl Outbox {
     pub(super) fn new(limits: EventLimits, metrics: Metrics, now: Instant) -> Self {
-        let bucket = Bucket::full(limits.burst, now);
+        let bucket = Bucket::full(
+            Rate {
+                burst: limits.burst,
+                per_second: limits.rate,
+            },
+            now,
+        );
+        let per_second = 1.0 / limits.object_interval.as_secs_f64().max(0.001);
+        let shares = Shares::new(
+            Rate {
+                burst: limits.object_burst,
+                per_second,
+            },
+            limits.capacity,
+        );
         Self {
             limits,
             metrics,
@@ -187,7 +131,7 @@ impl Outbox {
             normals: VecDeque::new(),
             deferred: VecDeque::new(),
             expiry: VecDeque::new(),
-            objects: HashMap::new(),
+            shares,
             bucket,
             pause_until: None,
             failures: 0,
@@ -209,7 +153,7 @@ impl Outbox {
             }
             return;
         }
-        if !self.fair(&key.object, now) || !self.make_room(event.kind) {
+        if !self.shares.take(&key.object, now) || !self.make_room(event.kind) {
             self.metrics.event(event.kind, EventOutcome::Dropped);
             return;
         }
@@ -241,10 +185,8 @@ impl Outbox {
         if let Some(until) = self.pause_until.filter(|until| now < *until) {
             return Next::Sleep(until);
         }
-        self.bucket.refill(self.limits.burst, self.limits.rate, now);
-        if !self.bucket.take() {
-            let missing = (1.0 - self.bucket.tokens) / self.limits.rate.max(0.001);
-            return Next::Sleep(now + Duration::from_secs_f64(missing) + Duration::from_millis(1));
+        if let Err(wait) = self.bucket.take(now) {
+            return Next::Sleep(now + wait);
         }
         let Some(key) = self.warnings.pop_front().or_else(|| self.normals.pop_front()) else {
             return Next::Idle;
@@ -345,32 +287,6 @@ impl Outbox {
         }
     }
 
-    /// Whether this object may have another Event.
-    fn fair(&mut self, object: &str, now: Instant) -> bool {
-        let (burst, per_second) = (
-            self.limits.object_burst,
-            1.0 / self.limits.object_interval.as_secs_f64().max(0.001),
-        );
-        if self.objects.len() >= self.limits.capacity {
-            // Those that are full again need not be remembered. The rest is what spoke lately.
-            self.objects.retain(|_, bucket| {
-                bucket.refill(burst, per_second, now);
-                bucket.tokens < f64::from(burst)
-            });
-        }
-        if !self.objects.contains_key(object) {
-            if self.objects.len() >= self.limits.capacity {
-                // More objects speak at once than can be told apart: the common limits alone hold.
-                return true;
-            }
-            self.objects.insert(object.into(), Bucket::full(burst, now));
-        }
-        self.objects.get_mut(object).is_none_or(|bucket| {
-            bucket.refill(burst, per_second, now);
-            bucket.take()
-        })
-    }
-
     /// Makes room for one more; false when there is none for it.
     fn make_room(&mut self, kind: EventType) -> bool {
         if self.waiting() >= self.limits.capacity {
@@ -448,6 +364,8 @@ fn cut(note: &mut String) {
 
 #[cfg(test)]
 mod tests {
+    use k8s_openapi::api::core::v1::ObjectReference;
+
     use super::*;
     use crate::events::EventLimits;
 
@@ -686,7 +604,7 @@ mod tests {
         }
         assert!(outbox.entries.len() <= 102, "{}", outbox.entries.len());
         assert!(outbox.expiry.len() <= 102, "{}", outbox.expiry.len());
-        assert!(outbox.objects.len() <= 100, "{}", outbox.objects.len());
+        assert!(outbox.shares.len() <= 100, "{}", outbox.shares.len());
     }
 
     #[test]

@@ -5,6 +5,7 @@ mod kubernetes;
 mod leader;
 mod link;
 mod server;
+mod telemetry;
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
