@@ -92,6 +92,8 @@ async fn a_missing_right_is_named() {
 async fn a_server_that_stops_answering_is_given_up_and_taken_up_again() {
     let ground = Ground::new("client").await;
     let config = ground.config().await;
+    let agent = config.headers.iter().find(|(name, _)| name == "user-agent").unwrap();
+    assert_eq!(agent.1, concat!("flink-job-operator/", env!("CARGO_PKG_VERSION")));
     let link = Link::to(&config).await;
     let limits = Limits {
         deadline: Duration::from_secs(2),

@@ -1,10 +1,6 @@
 //! What the libraries under our client log.
 
-use std::{
-    io,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{io, sync::Arc, time::Duration};
 
 use flink_job_operator::{
     kubernetes::{Limits, connect, within},
@@ -12,6 +8,7 @@ use flink_job_operator::{
 };
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, api::PostParams};
+use parking_lot::Mutex;
 use serde_json::json;
 
 use super::Ground;
@@ -21,7 +18,7 @@ struct Log(Arc<Mutex<Vec<u8>>>);
 
 impl io::Write for Log {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
+        self.0.lock().extend_from_slice(bytes);
         Ok(bytes.len())
     }
 
@@ -61,7 +58,7 @@ async fn no_secret_is_logged_even_at_trace() {
     assert_eq!(error.reason(), "ApiUnauthorized");
 
     tracing::info!(target: "flink_job_operator", "the end");
-    let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    let text = String::from_utf8(log.0.lock().clone()).unwrap();
     assert!(text.contains("the end"));
     assert!(!text.contains("canary") && !text.contains("Y2FuYXJ5"), "{text}");
 }
