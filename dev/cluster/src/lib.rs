@@ -4,6 +4,7 @@
 //! - [`ControlPlane`]: etcd and kube-apiserver, compiled from their Go modules.
 //! - [`Flink`]: a real JobManager and its TaskManagers, of each version that is tested.
 //! - [`jars`]: Flink's examples, and test jobs that misbehave on request and write down what really ran.
+//! - [`JarHost`]: a file server, HTTP and HTTPS, that misbehaves on request and counts what it was asked.
 //!
 //! Programs are built or downloaded once, into the user's cache folder ([`cache`]). Servers listen on free ports of the
 //! loopback address, work in a temporary directory, and are gone, with that directory, however this process ends
@@ -12,6 +13,7 @@
 pub mod cache;
 pub mod control_plane;
 pub mod flink;
+pub mod jar_host;
 pub mod jars;
 pub mod pki;
 pub mod port;
@@ -19,6 +21,7 @@ pub mod process;
 
 pub use control_plane::ControlPlane;
 pub use flink::{Flink, FlinkOptions, FlinkVersion};
+pub use jar_host::JarHost;
 
 /// Writes an error as its sentence for `{:?}` as well: that is what a test shows that unwraps it, and logs are unreadable in
 /// the derived form.
@@ -44,6 +47,21 @@ where
         // Blocking work is never cancelled, so this is its panic.
         Err(error) => std::panic::resume_unwind(error.into_panic()),
     }
+}
+
+/// Whether tests that need real servers are to be skipped: `FLINKJOBS_SKIP_REAL=1`. Says so for `test`, past the capture of
+/// `cargo test`, so that nobody takes such a run for a full one.
+#[must_use]
+pub fn skip_real(test: &str) -> bool {
+    use std::io::Write;
+    let skip = std::env::var_os("FLINKJOBS_SKIP_REAL").is_some_and(|value| value == "1");
+    if skip {
+        let _ = writeln!(
+            std::io::stderr(),
+            "SKIPPED {test}: FLINKJOBS_SKIP_REAL=1 is set, so no real server is started"
+        );
+    }
+    skip
 }
 
 /// Makes ring the provider of cryptography for this process, where nothing has been chosen yet.

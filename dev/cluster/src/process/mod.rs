@@ -26,6 +26,7 @@ use parking_lot::Mutex;
 
 pub use child::Process;
 
+const SHELL: &str = "/bin/sh";
 const SUPERVISOR: &str = include_str!("supervisor.sh");
 const WAIT_THEN_BECOME: &str = "read -r go || exit 1; exec \"$@\" </dev/null";
 /// Logs of earlier runs are removed after this time.
@@ -115,7 +116,7 @@ impl Supervisor {
         let logs = logs.join(format!("{started}-{name}-{}", unique()));
         fs::create_dir_all(&logs).map_err(file("create the log folder", &logs))?;
         let error = process("start the supervisor of", name);
-        let mut child = Command::new("sh")
+        let mut child = Command::new(SHELL)
             .args(["-c", SUPERVISOR, "supervisor"])
             .arg(directory)
             .current_dir("/")
@@ -166,7 +167,7 @@ impl Supervisor {
             .open(&log)
             .map_err(file("open the log file", &log))?;
         let errors = output.try_clone().map_err(file("open the log file", &log))?;
-        let mut waiting = Command::new("sh");
+        let mut waiting = Command::new(SHELL);
         waiting
             .args(["-c", WAIT_THEN_BECOME, name])
             .arg(command.get_program())

@@ -3,6 +3,8 @@
 # Usage: sh -c SCRIPT supervisor DIRECTORY; standard input takes lines "add PGID" and "del PGID".
 trap '' HUP INT QUIT TERM
 directory=$1
+# Whatever PATH a test gives its parent.
+PATH=$PATH:/bin:/usr/bin
 mkdir -m 700 -- "$directory" || exit 1
 echo ready
 exec >/dev/null
