@@ -15,8 +15,10 @@ mod follow;
 mod observed;
 mod plan;
 mod program;
+mod redact;
 mod start;
 mod submit;
+pub mod variables;
 mod verdict;
 
 pub use backoff::{CANCEL_AGAIN, SETTLE, SUBMIT_GRACE, SUBMIT_WITHIN, submit_again};
@@ -26,4 +28,5 @@ pub use observed::{
 };
 pub use plan::{Effect, Next, Note, NoteKind, Plan, Submission, Wants};
 pub use program::{Program, Refusal};
+pub use redact::Redactor;
 pub use verdict::registry_id;

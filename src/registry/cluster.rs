@@ -33,7 +33,11 @@ impl Connection {
     pub fn new(endpoint: ClusterEndpoint) -> Result<Self, EndpointError> {
         let client = FlinkClient::new(&endpoint)?;
         let url = endpoint.url.as_str().trim_end_matches('/').into();
-        Ok(Self { client, url, endpoint: Arc::new(endpoint) })
+        Ok(Self {
+            client,
+            url,
+            endpoint: Arc::new(endpoint),
+        })
     }
 }
 
@@ -194,7 +198,11 @@ impl Cluster {
     /// Asks for a count of the slots, as soon as the last one is out of date.
     pub fn want_slots(&self, owner: UidHash) {
         self.wishes.lock().slots.insert(owner);
-        if self.state().overview.is_none_or(|overview| overview.started.elapsed() >= OVERVIEW_AGE) {
+        if self
+            .state()
+            .overview
+            .is_none_or(|overview| overview.started.elapsed() >= OVERVIEW_AGE)
+        {
             self.poked.notify_one();
         }
     }
@@ -215,14 +223,22 @@ impl Cluster {
         if !enforce && state.facts.growth == super::Growth::Elastic {
             return Slots::Growing;
         }
-        let Some(overview) = state.overview.filter(|overview| overview.started.elapsed() < OVERVIEW_AGE) else {
+        let Some(overview) = state
+            .overview
+            .filter(|overview| overview.started.elapsed() < OVERVIEW_AGE)
+        else {
             return Slots::Unknown;
         };
         if overview.total == 0 && !enforce {
             return Slots::Growing;
         }
         let wishes = self.wishes.lock();
-        let others: i32 = wishes.reserved.iter().filter(|(other, _)| **other != owner).map(|(_, (slots, _))| *slots).sum();
+        let others: i32 = wishes
+            .reserved
+            .iter()
+            .filter(|(other, _)| **other != owner)
+            .map(|(_, (slots, _))| *slots)
+            .sum();
         Slots::Free(overview.available.saturating_sub(others).max(0))
     }
 

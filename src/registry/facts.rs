@@ -32,7 +32,10 @@ impl Facts {
     /// Reads the facts off `/jobmanager/config`.
     #[must_use]
     pub fn of(configuration: &[(String, String)]) -> Self {
-        let map: HashMap<&str, &str> = configuration.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+        let map: HashMap<&str, &str> = configuration
+            .iter()
+            .map(|(key, value)| (key.as_str(), value.as_str()))
+            .collect();
         Self {
             retry_window: retry_window(&map),
             growth: growth(&map),
@@ -61,22 +64,36 @@ fn is_false(map: &HashMap<&str, &str>, key: &str) -> bool {
 /// dropped on commit unless told otherwise, and from then on only the archive of ended jobs remembers.
 fn retry_window(map: &HashMap<&str, &str>) -> RetryWindow {
     if map.get("web.upload.dir").is_some_and(|dir| !dir.is_empty()) {
-        return RetryWindow::Closed("web.upload.dir is set, so that jars survive a restart of the JobManager (IdempotencyWeak)");
+        return RetryWindow::Closed(
+            "web.upload.dir is set, so that jars survive a restart of the JobManager (IdempotencyWeak)",
+        );
     }
-    let ha = map.get("high-availability.type").or_else(|| map.get("high-availability"));
+    let ha = map
+        .get("high-availability.type")
+        .or_else(|| map.get("high-availability"));
     if ha.is_none_or(|kind| kind.is_empty() || kind.eq_ignore_ascii_case("none")) {
         return RetryWindow::Unlimited;
     }
-    if is_false(map, "job-result-store.delete-on-commit") && is_false(map, "application-result-store.delete-on-commit") {
+    if is_false(map, "job-result-store.delete-on-commit") && is_false(map, "application-result-store.delete-on-commit")
+    {
         return RetryWindow::Unlimited;
     }
-    if map.get("jobstore.max-capacity").is_some_and(|capacity| *capacity != "2147483647") {
+    if map
+        .get("jobstore.max-capacity")
+        .is_some_and(|capacity| *capacity != "2147483647")
+    {
         return RetryWindow::Closed("jobstore.max-capacity lets the JobManager forget jobs early (IdempotencyWeak)");
     }
-    let expirations = ["jobstore.expiration-time", "completed-application-store.expiration-time"];
+    let expirations = [
+        "jobstore.expiration-time",
+        "completed-application-store.expiration-time",
+    ];
     let shortest = expirations
         .iter()
-        .map(|key| map.get(key).map_or(Some(Duration::from_secs(3600)), |text| flink_duration(text)))
+        .map(|key| {
+            map.get(key)
+                .map_or(Some(Duration::from_secs(3600)), |text| flink_duration(text))
+        })
         .try_fold(Duration::MAX, |shortest, time| time.map(|time| shortest.min(time)));
     match shortest {
         Some(time) => RetryWindow::For(LONGEST_WINDOW.min(time / 4)),
@@ -108,7 +125,9 @@ fn growth(map: &HashMap<&str, &str>) -> Growth {
     let is = |key: &str, value: &str| map.get(key).is_some_and(|found| found.eq_ignore_ascii_case(value));
     let target = map.get("execution.target").copied().unwrap_or_default();
     let native = target.starts_with("kubernetes") || target.starts_with("yarn");
-    let internal = map.keys().any(|key| key.starts_with("kubernetes.internal.") || key.starts_with("yarn."));
+    let internal = map
+        .keys()
+        .any(|key| key.starts_with("kubernetes.internal.") || key.starts_with("yarn."));
     if native || internal || is("jobmanager.scheduler", "adaptive") || is("scheduler-mode", "reactive") {
         Growth::Elastic
     } else {
@@ -121,7 +140,12 @@ mod tests {
     use super::*;
 
     fn facts(pairs: &[(&str, &str)]) -> Facts {
-        Facts::of(&pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect::<Vec<_>>())
+        Facts::of(
+            &pairs
+                .iter()
+                .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+                .collect::<Vec<_>>(),
+        )
     }
 
     #[test]
@@ -129,22 +153,45 @@ mod tests {
         let ha = ("high-availability.type", "kubernetes");
         let minutes = |n: u64| RetryWindow::For(Duration::from_secs(60 * n));
         assert_eq!(facts(&[]).retry_window, RetryWindow::Unlimited);
-        assert_eq!(facts(&[("high-availability.type", "NONE")]).retry_window, RetryWindow::Unlimited);
+        assert_eq!(
+            facts(&[("high-availability.type", "NONE")]).retry_window,
+            RetryWindow::Unlimited
+        );
         assert_eq!(facts(&[ha]).retry_window, minutes(10));
-        assert_eq!(facts(&[ha, ("jobstore.expiration-time", "240")]).retry_window, minutes(1));
-        assert_eq!(facts(&[ha, ("completed-application-store.expiration-time", "8 min")]).retry_window, minutes(2));
-        let kept =
-            [ha, ("job-result-store.delete-on-commit", "false"), ("application-result-store.delete-on-commit", "false")];
+        assert_eq!(
+            facts(&[ha, ("jobstore.expiration-time", "240")]).retry_window,
+            minutes(1)
+        );
+        assert_eq!(
+            facts(&[ha, ("completed-application-store.expiration-time", "8 min")]).retry_window,
+            minutes(2)
+        );
+        let kept = [
+            ha,
+            ("job-result-store.delete-on-commit", "false"),
+            ("application-result-store.delete-on-commit", "false"),
+        ];
         assert_eq!(facts(&kept).retry_window, RetryWindow::Unlimited);
-        for weak in [("web.upload.dir", "/jars"), ("jobstore.max-capacity", "5"), ("jobstore.expiration-time", "soon")] {
-            assert!(matches!(facts(&[ha, weak]).retry_window, RetryWindow::Closed(_)), "{weak:?}");
+        for weak in [
+            ("web.upload.dir", "/jars"),
+            ("jobstore.max-capacity", "5"),
+            ("jobstore.expiration-time", "soon"),
+        ] {
+            assert!(
+                matches!(facts(&[ha, weak]).retry_window, RetryWindow::Closed(_)),
+                "{weak:?}"
+            );
         }
     }
 
     #[test]
     fn elastic_clusters_are_recognised() {
         assert_eq!(facts(&[]).growth, Growth::Fixed);
-        for key in [("execution.target", "kubernetes-session"), ("jobmanager.scheduler", "Adaptive"), ("scheduler-mode", "reactive")] {
+        for key in [
+            ("execution.target", "kubernetes-session"),
+            ("jobmanager.scheduler", "Adaptive"),
+            ("scheduler-mode", "reactive"),
+        ] {
             assert_eq!(facts(&[key]).growth, Growth::Elastic, "{key:?}");
         }
     }

@@ -39,7 +39,10 @@ impl SessionKey {
     /// The key of a session.
     #[must_use]
     pub fn new(namespace: &str, name: &str) -> Self {
-        Self { namespace: namespace.into(), name: name.into() }
+        Self {
+            namespace: namespace.into(),
+            name: name.into(),
+        }
     }
 
     fn object(&self) -> ObjectRef<FlinkSession> {
@@ -79,7 +82,13 @@ impl Registry {
     /// An empty registry.
     #[must_use]
     pub fn new(wake: Wake, pace: Pace, metrics: Metrics) -> Self {
-        Self { clusters: Arc::default(), claims: Arc::default(), wake, pace, metrics }
+        Self {
+            clusters: Arc::default(),
+            claims: Arc::default(),
+            wake,
+            pace,
+            metrics,
+        }
     }
 
     /// The cluster of a session, when it is known where that is.
@@ -142,7 +151,11 @@ impl Registry {
     /// Whether a resource with this mark is known to use the session.
     #[must_use]
     pub fn is_claimed(&self, key: &SessionKey, owner: UidHash) -> bool {
-        self.claims.read().owners.get(key).is_some_and(|owners| owners.contains_key(&owner))
+        self.claims
+            .read()
+            .owners
+            .get(key)
+            .is_some_and(|owners| owners.contains_key(&owner))
     }
 
     /// Wakes the resources with these marks, or all of the session.

@@ -36,7 +36,11 @@ pub struct Pace {
 
 impl Default for Pace {
     fn default() -> Self {
-        Self { steady: Duration::from_secs(1), transition: Duration::from_millis(250), down: Duration::from_secs(15) }
+        Self {
+            steady: Duration::from_secs(1),
+            transition: Duration::from_millis(250),
+            down: Duration::from_secs(15),
+        }
     }
 }
 
@@ -52,7 +56,13 @@ const STATUS_AGE: Duration = Duration::from_secs(10);
 pub(super) fn spawn(cluster: Arc<Cluster>, registry: Registry, pace: Pace) {
     tokio::spawn(async move {
         let stopped = cluster.stopped.clone();
-        let poller = Poller { cluster, registry, pace, failures: 0, changed: false };
+        let poller = Poller {
+            cluster,
+            registry,
+            pace,
+            failures: 0,
+            changed: false,
+        };
         // Dropping the poller in the middle of a request is safe: it only reads.
         stopped.run_until_cancelled(poller.run()).await;
     });
@@ -90,7 +100,11 @@ impl Poller {
             wishes.attention.retain(|_, until| *until > now);
             !wishes.attention.is_empty()
         });
-        if transition { self.pace.transition } else { self.pace.steady }
+        if transition {
+            self.pace.transition
+        } else {
+            self.pace.steady
+        }
     }
 
     async fn poll(&mut self, begun: Instant) {
@@ -109,7 +123,11 @@ impl Poller {
         });
         let snapshot = Arc::new(Snapshot::new(begun, jobs.collect()));
         let changed = changed_owners(&before.snapshot, &snapshot);
-        let mut state = State { reach: Reach::Up, snapshot, ..(*before).clone() };
+        let mut state = State {
+            reach: Reach::Up,
+            snapshot,
+            ..(*before).clone()
+        };
         let contact = before.reach != Reach::Up || self.failures > 0;
         let vanished = changed.iter().any(|id| state.snapshot.job(*id).is_none());
         self.failures = 0;
@@ -124,7 +142,11 @@ impl Poller {
             }
         }
         let counted = self.count_slots(&client, &mut state, contact).await;
-        let outcome = if changed.is_empty() { PollOutcome::Unchanged } else { PollOutcome::Changed };
+        let outcome = if changed.is_empty() {
+            PollOutcome::Unchanged
+        } else {
+            PollOutcome::Changed
+        };
         self.registry.metrics.poll(outcome);
         self.publish(&before, state, &changed, confirm.into_iter().chain(counted));
     }
@@ -136,7 +158,9 @@ impl Poller {
         let stale = |limit: Duration| age.is_none_or(|age| age >= limit);
         if contact || (wanted && stale(OVERVIEW_AGE)) || (self.changed && stale(STATUS_AGE)) {
             let started = Instant::now();
-            let Ok(overview) = client.overview().await else { return Vec::new() };
+            let Ok(overview) = client.overview().await else {
+                return Vec::new();
+            };
             state.overview = Some(Overview {
                 total: count(overview.slots_total),
                 available: count(overview.slots_available),
@@ -151,7 +175,10 @@ impl Poller {
         self.cluster.wishes(|wishes| {
             // What runs by now is counted; what was granted long ago and never came is not waited for.
             wishes.reserved.retain(|owner, (_, granted)| {
-                let running = snapshot.of(*owner).last().is_some_and(|job| job.state == JobState::Running);
+                let running = snapshot
+                    .of(*owner)
+                    .last()
+                    .is_some_and(|job| job.state == JobState::Running);
                 let counted = running && snapshot.started > *granted;
                 !counted && granted.elapsed() < Duration::from_secs(120)
             });
@@ -193,7 +220,11 @@ impl Poller {
         }
         let key = self.cluster.key();
         warn!(session = %key.name, namespace = %key.namespace, %error, "the cluster does not answer");
-        self.cluster.publish(State { reach: Reach::Down(refusal), job_manager: None, ..before.clone() });
+        self.cluster.publish(State {
+            reach: Reach::Down(refusal),
+            job_manager: None,
+            ..before.clone()
+        });
         self.registry.wake_jobs(key, None);
         self.registry.wake_session(key);
     }

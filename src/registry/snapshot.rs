@@ -44,7 +44,10 @@ impl Snapshot {
     /// The job of an id.
     #[must_use]
     pub fn job(&self, id: JobId) -> Option<&JobSeen> {
-        self.jobs.binary_search_by_key(&key(id), |job| key(job.id)).ok().and_then(|at| self.jobs.get(at))
+        self.jobs
+            .binary_search_by_key(&key(id), |job| key(job.id))
+            .ok()
+            .and_then(|at| self.jobs.get(at))
     }
 }
 
@@ -92,17 +95,29 @@ mod tests {
 
     fn job(owner: &str, attempt: u32, state: JobState) -> JobSeen {
         let id = JobId::new(InstallationId([1; 4]), UidHash::of(owner), attempt);
-        JobSeen { id, state, start_time: None, end_time: None }
+        JobSeen {
+            id,
+            state,
+            start_time: None,
+            end_time: None,
+        }
     }
 
     #[test]
     fn only_what_changed_is_told() {
         let now = Instant::now();
-        let (a, b, c) = (job("a", 1, JobState::Running), job("b", 1, JobState::Running), job("c", 1, JobState::Created));
+        let (a, b, c) = (
+            job("a", 1, JobState::Running),
+            job("b", 1, JobState::Running),
+            job("c", 1, JobState::Created),
+        );
         let old = Snapshot::new(now, vec![a.clone(), b.clone(), c.clone()]);
         let same = Snapshot::new(now, vec![c.clone(), a.clone(), b.clone()]);
         assert!(changed_owners(&old, &same).is_empty());
-        let c = JobSeen { state: JobState::Running, ..c };
+        let c = JobSeen {
+            state: JobState::Running,
+            ..c
+        };
         let d = job("d", 7, JobState::Running);
         let new = Snapshot::new(now, vec![a.clone(), c.clone(), d.clone()]);
         let mut changed = changed_owners(&old, &new);
