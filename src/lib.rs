@@ -2,6 +2,7 @@
 
 pub mod api;
 pub mod artifact;
+pub mod cli;
 pub mod controller;
 pub mod events;
 pub mod flink;
@@ -9,6 +10,7 @@ pub mod job;
 pub mod kubernetes;
 pub mod leader;
 pub mod metrics;
+pub mod operator;
 pub mod registry;
 pub mod sensitive;
 pub mod server;

@@ -11,23 +11,24 @@ use jiff::Timestamp;
 use parking_lot::Mutex;
 
 use crate::{
+    artifact::JarUri,
     flink::{JobId, UidHash},
-    job::{Input, Program, Refusal, SubmitOutcome},
+    job::{Input, Program, Redactor, Refusal, SubmitOutcome},
 };
 
 /// A program that was made from a spec.
 #[derive(Debug, Clone)]
 pub struct LoadedProgram {
-    /// The generation of the spec it was made from.
-    pub generation: i64,
+    /// The generations of the job and of the session that it was made from.
+    pub made_from: (i64, i64),
     /// The program, or why there is none.
     pub result: Input<Arc<Program>>,
-    /// The expanded address of the jar.
-    pub jar_uri: Option<Arc<str>>,
+    /// Where the jar is, variables expanded.
+    pub jar_uri: Option<JarUri>,
+    /// Takes secrets out of messages.
+    pub redactor: Redactor,
     /// When it was made.
     pub made: Instant,
-    /// Values that must not show up in messages.
-    pub sensitive: bool,
 }
 
 /// Memory of one resource.
@@ -63,6 +64,17 @@ pub struct Memory {
 #[derive(Debug, Default)]
 pub struct Memories {
     map: Mutex<HashMap<UidHash, Memory>>,
+}
+
+impl Memory {
+    /// Takes the secrets of the program out of a message of Flink's.
+    #[must_use]
+    pub fn redact(&self, message: &str) -> String {
+        match &self.program {
+            Some(program) => program.redactor.redact(message),
+            None => message.to_owned(),
+        }
+    }
 }
 
 impl Memories {

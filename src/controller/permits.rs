@@ -43,12 +43,16 @@ impl Queue {
     fn push(&mut self, namespace: &Arc<str>, waiter: Waiter) {
         match self.waiting.iter_mut().find(|(other, _)| other == namespace) {
             Some((_, waiters)) => waiters.push_back(waiter),
-            None => self.waiting.push_back((Arc::clone(namespace), VecDeque::from([waiter]))),
+            None => self
+                .waiting
+                .push_back((Arc::clone(namespace), VecDeque::from([waiter]))),
         }
     }
 
     fn drop_waiter(&mut self, owner: UidHash) {
-        self.waiting.iter_mut().for_each(|(_, waiters)| waiters.retain(|waiter| waiter.owner != owner));
+        self.waiting
+            .iter_mut()
+            .for_each(|(_, waiters)| waiters.retain(|waiter| waiter.owner != owner));
         self.waiting.retain(|(_, waiters)| !waiters.is_empty());
     }
 }
@@ -65,18 +69,26 @@ impl Permits {
     /// At most `limit` submissions at once for each cluster. Whoever is granted one is woken.
     #[must_use]
     pub fn new(limit: usize, wake: mpsc::UnboundedSender<ObjectRef<FlinkSessionJob>>) -> Self {
-        Self { limit: limit.max(1), queues: Mutex::default(), wake }
+        Self {
+            limit: limit.max(1),
+            queues: Mutex::default(),
+            wake,
+        }
     }
 
     /// Whether the resource holds a permit.
     #[must_use]
     pub fn state(&self, key: &SessionKey, owner: UidHash) -> Permit {
         let queues = self.queues.lock();
-        let Some(queue) = queues.get(key) else { return Permit::Waiting { long: false } };
+        let Some(queue) = queues.get(key) else {
+            return Permit::Waiting { long: false };
+        };
         if queue.held.contains(&owner) {
             return Permit::Granted;
         }
-        Permit::Waiting { long: queue.since.get(&owner).is_some_and(|since| since.elapsed() > LONG) }
+        Permit::Waiting {
+            long: queue.since.get(&owner).is_some_and(|since| since.elapsed() > LONG),
+        }
     }
 
     /// Asks for a permit; true when it is granted at once.
@@ -94,7 +106,13 @@ impl Permits {
             return true;
         }
         queue.since.insert(owner, Instant::now());
-        queue.push(&key.namespace, Waiter { owner, object: object.clone() });
+        queue.push(
+            &key.namespace,
+            Waiter {
+                owner,
+                object: object.clone(),
+            },
+        );
         false
     }
 
@@ -129,7 +147,10 @@ mod tests {
         let key = SessionKey::new("ns", "s");
         let job = |n: &str| (UidHash::of(n), ObjectRef::<FlinkSessionJob>::new(n).within("ns"));
         let jobs = ["a", "b", "c", "d"].map(job);
-        let granted: Vec<bool> = jobs.iter().map(|(owner, object)| permits.ask(&key, *owner, object)).collect();
+        let granted: Vec<bool> = jobs
+            .iter()
+            .map(|(owner, object)| permits.ask(&key, *owner, object))
+            .collect();
         assert_eq!(granted, [true, true, false, false]);
         assert_eq!(permits.state(&key, jobs[2].0), Permit::Waiting { long: false });
         permits.give_back(&key, jobs[0].0);

@@ -159,7 +159,7 @@ impl Registry {
     }
 
     /// Wakes the resources with these marks, or all of the session.
-    fn wake_jobs(&self, key: &SessionKey, changed: Option<&[JobId]>) {
+    pub(crate) fn wake_jobs(&self, key: &SessionKey, changed: Option<&[JobId]>) {
         let claims = self.claims.read();
         let Some(owners) = claims.owners.get(key) else { return };
         let send = |object: &ObjectRef<FlinkSessionJob>| {

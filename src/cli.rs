@@ -1,0 +1,216 @@
+//! The command line.
+
+use std::{net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::{
+    api,
+    artifact::{AllowedArtifact, ArtifactPolicy},
+    controller::{AllowedEndpoint, OrphanPolicy, Settings},
+    leader::Timing,
+    operator::{self, Election, Options},
+    registry::Pace,
+    telemetry::LogFormat,
+};
+
+/// Runs Apache Flink jobs from Kubernetes resources: each exactly once, none with its state lost.
+#[derive(Debug, Parser)]
+#[command(name = "flink-job-operator", version, max_term_width = 110)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the operator.
+    Run(Box<Run>),
+    /// Print the CRDs as YAML, for `kubectl apply --server-side -f -`.
+    Crds,
+}
+
+#[derive(Debug, Args)]
+struct Run {
+    /// A kubeconfig. Default: KUBECONFIG, ~/.kube/config, or the pod's service account.
+    #[arg(long, value_name = "FILE")]
+    kubeconfig: Option<PathBuf>,
+    /// A context of the kubeconfig.
+    #[arg(long, value_name = "NAME")]
+    context: Option<String>,
+    /// The operator's own namespace: its Lease and its identity are kept there.
+    #[arg(long, env = "POD_NAMESPACE", default_value = "default", value_name = "NAME")]
+    namespace: String,
+    /// The installation's name: ConfigMap NAME-identity holds its id, Lease NAME elects the leader.
+    #[arg(
+        long,
+        env = "RELEASE_NAME",
+        default_value = "flink-job-operator",
+        value_name = "NAME"
+    )]
+    release: String,
+    /// This replica's name in the leader election.
+    #[arg(long, env = "POD_NAME", default_value = "local", value_name = "NAME")]
+    identity: String,
+    /// Elect a leader among several replicas. Without, this process always acts.
+    #[arg(long, default_value_t = true, action = clap::ArgAction::Set, value_name = "BOOL")]
+    leader_elect: bool,
+    /// How long a leader may be silent before another replica takes over. Tests use short leases.
+    #[arg(long, default_value = "15s", value_name = "DURATION")]
+    lease_duration: api::GoDuration,
+    /// Where /healthz, /readyz and /metrics are served; port 0 takes a free one.
+    #[arg(long, default_value = "0.0.0.0:8080", value_name = "ADDRESS")]
+    listen: SocketAddr,
+    /// Log format.
+    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
+    log_format: LogFormat,
+    /// What is logged, as in RUST_LOG. Default: info of the operator, warnings of its libraries.
+    #[arg(long, env = "RUST_LOG", value_name = "FILTER")]
+    log_filter: Option<String>,
+    /// An address that a FlinkSession may name in spec.endpoint.url (a prefix: origin and whole path segments). Repeatable.
+    #[arg(long, value_name = "URL")]
+    allowed_endpoint: Vec<AllowedEndpoint>,
+    /// The domain of the cluster's Services.
+    #[arg(long, default_value = "cluster.local", value_name = "DOMAIN")]
+    cluster_domain: String,
+    /// How often each Flink cluster is asked for its jobs.
+    #[arg(long, default_value = "1s", value_name = "DURATION")]
+    poll_interval: api::GoDuration,
+    /// Submissions at once for each Flink cluster.
+    #[arg(long, default_value_t = 8, value_name = "N")]
+    max_submissions: usize,
+    /// Reconciles at once for each kind.
+    #[arg(long, default_value_t = 64, value_name = "N")]
+    concurrency: u16,
+    /// What to do with a running job that carries our mark and belongs to no resource.
+    #[arg(long, value_enum, default_value_t = OrphanPolicy::Report)]
+    orphans: OrphanPolicy,
+    /// How often to look for orphans and idle jars.
+    #[arg(long, default_value = "30s", value_name = "DURATION")]
+    sweep_interval: api::GoDuration,
+    #[command(flatten)]
+    artifacts: Artifacts,
+}
+
+#[derive(Debug, Args)]
+struct Artifacts {
+    /// Where jars are kept while they are needed.
+    #[arg(long, value_name = "DIR")]
+    artifact_cache_dir: Option<PathBuf>,
+    /// A place that jars may come from although it would be refused: [NAMESPACE=]URL-PREFIX or [NAMESPACE=]s3://BUCKET/PREFIX/.
+    /// Repeatable.
+    #[arg(long, value_name = "PREFIX")]
+    allowed_artifact: Vec<AllowedArtifact>,
+    /// Allow jars over plain http from public hosts.
+    #[arg(long)]
+    allow_http_artifacts: bool,
+    /// The largest jar, in bytes.
+    #[arg(long, default_value_t = 512 << 20, value_name = "BYTES")]
+    max_artifact_size: u64,
+    /// The S3 endpoint. Default: AWS.
+    #[arg(long, value_name = "URL")]
+    s3_endpoint: Option<url::Url>,
+    /// The S3 region.
+    #[arg(long, value_name = "NAME")]
+    s3_region: Option<String>,
+    /// Certificate authorities (PEM) for jar hosts, besides the public ones.
+    #[arg(long, value_name = "FILE")]
+    artifact_ca: Option<PathBuf>,
+}
+
+impl Artifacts {
+    fn policy(self) -> ArtifactPolicy {
+        let folder = self
+            .artifact_cache_dir
+            .unwrap_or_else(|| std::env::temp_dir().join("flink-job-operator-artifacts"));
+        let mut policy = ArtifactPolicy::new(folder);
+        policy.allow_http = self.allow_http_artifacts;
+        policy.allowed = self.allowed_artifact;
+        policy.max_bytes = self.max_artifact_size;
+        policy.ca_bundle = self.artifact_ca;
+        policy.s3.endpoint = self.s3_endpoint;
+        policy.s3.region = self.s3_region;
+        policy
+    }
+}
+
+impl Run {
+    fn options(self) -> Options {
+        let steady = self.poll_interval.get().max(Duration::from_millis(50));
+        Options {
+            target: crate::kubernetes::Target {
+                kubeconfig: self.kubeconfig,
+                context: self.context,
+            },
+            namespace: self.namespace,
+            release: self.release,
+            election: self.leader_elect.then(|| Election {
+                identity: self.identity.clone(),
+                timing: timing(self.lease_duration.get()),
+            }),
+            instance: self.identity,
+            listen: self.listen,
+            settings: Settings {
+                allowed_endpoints: self.allowed_endpoint,
+                cluster_domain: self.cluster_domain,
+                orphans: self.orphans,
+                concurrency: self.concurrency,
+            },
+            pace: Pace {
+                steady,
+                transition: steady.min(Duration::from_millis(250)),
+                ..Pace::default()
+            },
+            submissions: self.max_submissions,
+            sweep_every: self.sweep_interval.get(),
+            artifacts: self.artifacts.policy(),
+        }
+    }
+}
+
+/// client-go's proportions: renew for two thirds of the lease, every seventh of it.
+fn timing(lease: Duration) -> Timing {
+    Timing {
+        lease_duration: lease,
+        renew_deadline: lease * 2 / 3,
+        retry_period: lease * 2 / 15,
+    }
+}
+
+/// Parses the command line and runs the command.
+#[must_use]
+pub fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Crds => crds(),
+        Command::Run(run) => start(*run),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("flink-job-operator: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+type Failure = Box<dyn std::error::Error>;
+
+#[allow(clippy::print_stdout, reason = "printing is what the command is for")]
+fn crds() -> Result<(), Failure> {
+    for crd in api::crds() {
+        println!("---\n{}", api::to_yaml(&crd)?.trim_end());
+    }
+    Ok(())
+}
+
+fn start(run: Run) -> Result<(), Failure> {
+    crate::telemetry::init(run.log_format, run.log_filter.as_deref())?;
+    // Two threads are plenty for work that waits; more would only cost memory.
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?;
+    let result = runtime.block_on(operator::run(run.options()));
+    runtime.shutdown_timeout(Duration::from_secs(2));
+    Ok(result?)
+}

@@ -1,0 +1,157 @@
+//! The sweeper: jobs that carry this installation's mark and belong to no resource, and jars that nobody needs.
+//!
+//! In steady state it costs nothing: it looks at the registry's job lists and the cache, and asks the API server only when
+//! a job seems to belong to nobody.
+
+use std::{collections::HashSet, time::Duration};
+
+use kube::{Api, ResourceExt, api::ListParams, runtime::reflector::ObjectRef};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::context::{OrphanPolicy, Shared};
+use crate::{
+    api::{FlinkSessionJob, Reason},
+    flink::{JobId, UidHash},
+    kubernetes::{ApiError, within},
+    metrics::EventType,
+    registry::{Cluster, Reach, SessionKey},
+    server::Beat,
+};
+
+/// How often the sweeper looks.
+const EVERY: Duration = Duration::from_secs(30);
+
+/// The deadline of the list of all resources.
+const LIST_DEADLINE: Duration = Duration::from_secs(60);
+
+/// Jobs that belonged to nobody at the last look.
+type Suspects = HashSet<(SessionKey, JobId)>;
+
+/// Sweeps until `shutdown`.
+pub(super) async fn run(ctx: Shared, every: Option<Duration>, beat: Beat, shutdown: CancellationToken) {
+    let mut suspects = Suspects::new();
+    let every = every.unwrap_or(EVERY);
+    let mut rounds = 0_u32;
+    while shutdown.run_until_cancelled(tokio::time::sleep(every)).await.is_some() {
+        beat.tick();
+        if !ctx.leadership.is_leader() {
+            continue;
+        }
+        suspects = orphans(&ctx, suspects).await;
+        rounds = rounds.wrapping_add(1);
+        if rounds.is_multiple_of(2) {
+            for cluster in ctx.registry.clusters() {
+                ctx.jars.sweep(&cluster, &ctx.jobs).await;
+                beat.tick();
+            }
+        }
+    }
+}
+
+/// Our live jobs on a cluster that no known resource claims.
+fn candidates(ctx: &Shared, cluster: &Cluster) -> Vec<JobId> {
+    let state = cluster.state();
+    if state.reach != Reach::Up {
+        return Vec::new();
+    }
+    let key = cluster.key();
+    let released: HashSet<JobId> = ctx
+        .sessions
+        .get(&ObjectRef::new(&key.name).within(&key.namespace))
+        .and_then(|session| {
+            session
+                .status
+                .as_ref()
+                .map(|status| status.released.iter().map(|job| job.job_id).collect())
+        })
+        .unwrap_or_default();
+    let ours = state
+        .snapshot
+        .jobs()
+        .iter()
+        .filter(|job| job.is_live() && job.id.installation() == ctx.installation);
+    let unclaimed = ours.filter(|job| !ctx.registry.is_claimed(key, job.id.owner()) && !released.contains(&job.id));
+    unclaimed.map(|job| job.id).collect()
+}
+
+/// One look. A job is an orphan when two looks, each with a list of all resources that was begun after the job list,
+/// found nobody that it belongs to.
+async fn orphans(ctx: &Shared, before: Suspects) -> Suspects {
+    let mut found: Vec<(SessionKey, JobId)> = Vec::new();
+    for cluster in ctx.registry.clusters() {
+        found.extend(
+            candidates(ctx, &cluster)
+                .into_iter()
+                .map(|id| (cluster.key().clone(), id)),
+        );
+    }
+    if found.is_empty() {
+        ctx.metrics.set_orphans(0);
+        return Suspects::new();
+    }
+    let owners = match all_owners(ctx).await {
+        Ok(owners) => owners,
+        Err(error) => {
+            warn!(%error, "could not list all jobs to look for orphans");
+            return before;
+        }
+    };
+    found.retain(|(_, id)| !owners.contains(&id.owner()));
+    ctx.metrics.set_orphans(found.len());
+    let mut now = Suspects::new();
+    for suspect in found {
+        if before.contains(&suspect) {
+            confirmed(ctx, &suspect).await;
+        }
+        now.insert(suspect);
+    }
+    now
+}
+
+/// The marks of all resources, in all namespaces, without any selector, by a quorum list.
+async fn all_owners(ctx: &Shared) -> Result<HashSet<UidHash>, ApiError> {
+    let jobs: Api<FlinkSessionJob> = Api::all(ctx.client.clone());
+    let mut owners = HashSet::new();
+    let mut parameters = ListParams::default().limit(500);
+    loop {
+        let page = within(LIST_DEADLINE, "list FlinkSessionJobs", jobs.list_metadata(&parameters)).await?;
+        owners.extend(
+            page.items
+                .iter()
+                .filter_map(|job| job.uid())
+                .map(|uid| UidHash::of(&uid)),
+        );
+        match page.metadata.continue_.filter(|token| !token.is_empty()) {
+            Some(token) => parameters = parameters.continue_token(&token),
+            None => return Ok(owners),
+        }
+    }
+}
+
+/// Tells about an orphan, and cancels it where the administrator wants that.
+async fn confirmed(ctx: &Shared, (key, job_id): &(SessionKey, JobId)) {
+    let Some(cluster) = ctx.registry.cluster(key) else {
+        return;
+    };
+    let cancels = ctx.settings.orphans == OrphanPolicy::Cancel;
+    let what = if cancels {
+        "it is cancelled"
+    } else {
+        "cancel it in Flink, or start the operator with --orphans cancel"
+    };
+    let message =
+        format!("Flink job {job_id} carries this installation's mark and belongs to no FlinkSessionJob; {what}");
+    warn!(session = %key.name, namespace = %key.namespace, %job_id, cancels, "found an orphan");
+    if let Some(session) = ctx.sessions.get(&ObjectRef::new(&key.name).within(&key.namespace)) {
+        ctx.tell(session.as_ref(), EventType::Warning, Reason::JobMayStillRun, message);
+    }
+    if cancels && ctx.leadership.is_leader() {
+        match cluster.client().cancel(*job_id).await {
+            Ok(()) => info!(session = %key.name, namespace = %key.namespace, %job_id, "cancelled an orphan"),
+            Err(error) => {
+                warn!(session = %key.name, namespace = %key.namespace, %job_id, %error, "an orphan could not be cancelled")
+            }
+        }
+    }
+}
