@@ -12,6 +12,7 @@
 
 pub mod cache;
 pub mod control_plane;
+pub mod fake;
 pub mod flink;
 pub mod jar_host;
 pub mod jars;

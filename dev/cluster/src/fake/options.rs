@@ -1,0 +1,64 @@
+//! How a fake Flink is, when it starts.
+
+use std::time::Duration;
+
+/// How a fake Flink is, when it starts.
+#[derive(Debug, Clone)]
+pub struct FakeOptions {
+    /// Its version; 1.x and 2.x differ in a few answers.
+    pub version: String,
+    /// TaskManagers.
+    pub task_managers: u32,
+    /// Slots of each TaskManager.
+    pub slots: u32,
+    /// How long each request takes, on top of what it does.
+    pub latency: Duration,
+    /// How long a job is INITIALIZING. A run is answered only after that.
+    pub initializing: Duration,
+    /// How long a job is CREATED before it is RUNNING.
+    pub created: Duration,
+    /// How long a job is CANCELLING.
+    pub cancelling: Duration,
+    /// How long an ended job is remembered in the job list (`jobstore.expiration-time`).
+    pub expiration: Duration,
+    /// Whether an expired job's id can be submitted again, as with high availability at its defaults.
+    pub forgets_expired: bool,
+    /// `web.submit.enable`.
+    pub submission_enabled: bool,
+    /// Whether `web.upload.dir` is set: jars then outlive the process.
+    pub upload_dir: bool,
+    /// More entries for `/jobmanager/config`.
+    pub configuration: Vec<(String, String)>,
+    /// The identity of the first process; random when absent.
+    pub identity: Option<[u8; 16]>,
+}
+
+impl Default for FakeOptions {
+    fn default() -> Self {
+        Self {
+            version: "2.3.0".to_owned(),
+            task_managers: 1,
+            slots: 100_000,
+            latency: Duration::ZERO,
+            initializing: Duration::from_millis(5),
+            created: Duration::from_millis(20),
+            cancelling: Duration::from_millis(20),
+            expiration: Duration::from_secs(3600),
+            forgets_expired: false,
+            submission_enabled: true,
+            upload_dir: false,
+            configuration: Vec::new(),
+            identity: None,
+        }
+    }
+}
+
+impl FakeOptions {
+    pub(super) fn slots(&self) -> u32 {
+        self.task_managers.saturating_mul(self.slots)
+    }
+
+    pub(super) fn is_1x(&self) -> bool {
+        self.version.starts_with("1.")
+    }
+}

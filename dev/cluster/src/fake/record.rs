@@ -1,0 +1,88 @@
+//! What tests ask the fake afterwards: every request and every accepted job, across restarts of the JobManager.
+
+use std::collections::{BTreeMap, HashMap};
+
+use jiff::Timestamp;
+
+use super::job::{Id, Mark};
+
+/// A submission that the JobManager accepted: the truth about what ran.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Submission {
+    /// The job's id.
+    pub job_id: String,
+    /// When it was accepted.
+    pub time: Timestamp,
+    /// The jar it ran from; empty for a job that did not come through REST.
+    pub jar_id: String,
+    /// The entry class of the request.
+    pub entry_class: Option<String>,
+    /// The arguments of the request.
+    pub args: Vec<String>,
+    /// The configuration of the request.
+    pub flink_configuration: BTreeMap<String, String>,
+    /// The savepoint of the request.
+    pub savepoint_path: Option<String>,
+    /// The parallelism of the job.
+    pub parallelism: u32,
+}
+
+/// A request that changes something, as it arrived.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EffectSeen {
+    /// When it arrived.
+    pub time: Timestamp,
+    /// `POST`, `PATCH` or `DELETE`.
+    pub method: String,
+    /// The path with its ids, without a query.
+    pub path: String,
+}
+
+#[derive(Default)]
+pub(super) struct Record {
+    pub(super) requests: BTreeMap<(String, &'static str), u64>,
+    pub(super) effects: Vec<EffectSeen>,
+    pub(super) body_bytes_sent: u64,
+    pub(super) submissions: Vec<Submission>,
+    pub(super) main_calls: u64,
+    pub(super) recoveries: u64,
+    live: HashMap<Mark, usize>,
+    most_live: HashMap<Mark, usize>,
+}
+
+impl Record {
+    pub(super) fn arrived(&mut self, method: &str, path: &str, template: &'static str) {
+        *self.requests.entry((method.to_owned(), template)).or_default() += 1;
+        if method != "GET" {
+            self.effects.push(EffectSeen {
+                time: Timestamp::now(),
+                method: method.to_owned(),
+                path: path.to_owned(),
+            });
+        }
+    }
+
+    pub(super) fn began(&mut self, id: Id) {
+        let live = self.live.entry(id.mark()).or_default();
+        *live += 1;
+        let most = self.most_live.entry(id.mark()).or_default();
+        *most = (*most).max(*live);
+    }
+
+    pub(super) fn ended(&mut self, id: Id) {
+        if let Some(live) = self.live.get_mut(&id.mark()) {
+            *live = live.saturating_sub(1);
+        }
+    }
+
+    pub(super) fn most_live_of(&self, mark: Mark) -> usize {
+        self.most_live.get(&mark).copied().unwrap_or_default()
+    }
+
+    pub(super) fn most_live(&self) -> Option<(Mark, usize)> {
+        self.most_live
+            .iter()
+            .max_by_key(|(_, n)| **n)
+            .map(|(mark, n)| (*mark, *n))
+    }
+}
