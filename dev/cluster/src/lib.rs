@@ -1,5 +1,5 @@
-//! Real servers for the tests and the demo of `flink-job-operator`, with nothing installed by hand but Rust, Go, Java 17 and
-//! Python 3 with pip.
+//! Real servers for the tests and the demo of `flink-job-operator`, with nothing installed by hand but Rust, Go, Java
+//! 17 and Python 3 with pip.
 //!
 //! - [`ControlPlane`]: etcd and kube-apiserver, compiled from their Go modules.
 //! - [`Flink`]: a real JobManager and its TaskManagers, of each version that is tested.
@@ -24,8 +24,8 @@ pub use control_plane::ControlPlane;
 pub use flink::{Flink, FlinkOptions, FlinkVersion};
 pub use jar_host::JarHost;
 
-/// Writes an error as its sentence for `{:?}` as well: that is what a test shows that unwraps it, and logs are unreadable in
-/// the derived form.
+/// Writes an error as its sentence for `{:?}` as well: that is what a test shows that unwraps it, and logs are
+/// unreadable in the derived form.
 macro_rules! debug_as_display {
     ($error:ty) => {
         impl std::fmt::Debug for $error {
@@ -50,8 +50,8 @@ where
     }
 }
 
-/// Whether tests that need real servers are to be skipped: `FLINKJOBS_SKIP_REAL=1`. Says so for `test`, past the capture of
-/// `cargo test`, so that nobody takes such a run for a full one.
+/// Whether tests that need real servers are to be skipped: `FLINKJOBS_SKIP_REAL=1`. Says so for `test`, past the
+/// capture of `cargo test`, so that nobody takes such a run for a full one.
 #[must_use]
 pub fn skip_real(test: &str) -> bool {
     use std::io::Write;

@@ -102,9 +102,9 @@ async fn up(options: FlinkOptions) -> Result<(), Box<dyn Error>> {
     // From the start, so that Ctrl-C while they start ends them as well.
     let interrupted = tokio::signal::ctrl_c();
     let started = async {
-        let plane = ControlPlane::start().await?;
-        let flink = Flink::start(options).await?;
-        Ok::<_, Box<dyn Error>>((plane, flink))
+        let plane = async { ControlPlane::start().await.map_err(Box::<dyn Error>::from) };
+        let flink = async { Flink::start(options).await.map_err(Box::<dyn Error>::from) };
+        tokio::try_join!(plane, flink)
     };
     tokio::pin!(interrupted);
     let (plane, flink) = tokio::select! {

@@ -7,7 +7,8 @@ use rcgen::{
     KeyUsagePurpose, SanType,
 };
 
-/// The object identifier of an organisation, X.520. Names are a map in `rcgen`; a second organisation needs another key.
+/// The object identifier of an organisation, X.520. Names are a map in `rcgen`; a second organisation needs another
+/// key.
 const ORGANIZATION: [u64; 4] = [2, 5, 4, 10];
 
 /// Why a certificate could not be made.
@@ -87,7 +88,8 @@ impl Authority {
         self.issue(name, &params)
     }
 
-    /// A certificate for a client. Kubernetes reads the user from `name` and the groups, at most two, from the organisations.
+    /// A certificate for a client. Kubernetes reads the user from `name` and the groups, at most two, from the
+    /// organisations.
     pub fn client(&self, name: &str, groups: &[&str]) -> Result<Identity, Error> {
         let mut params = params(name);
         let kinds = [DnType::OrganizationName, DnType::CustomDnType(ORGANIZATION.to_vec())];

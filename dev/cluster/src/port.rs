@@ -19,7 +19,8 @@ static GIVEN: Mutex<Option<HashSet<u16>>> = Mutex::new(None);
 
 /// A port that nobody listens on and that was not given out by this process before.
 ///
-/// Another process may take it in the moment before it is used, so whoever starts a server tries again with another one.
+/// Another process may take it in the moment before it is used, so whoever starts a server tries again with another
+/// one.
 pub fn free() -> io::Result<u16> {
     let seed = RandomState::new();
     let mut given = GIVEN.lock();

@@ -51,10 +51,15 @@ impl Fill {
 
     /// Runs a tool to its end with a progress bar. `remedy` is added to the error when the tool fails.
     pub(crate) fn run(&self, command: &Command, measure: Measure<'_>, remedy: &str) -> Result<(), Error> {
+        self.step(&self.label, command, measure, remedy)
+    }
+
+    /// Like [`run`](Self::run), for a step with a label of its own.
+    pub(crate) fn step(&self, label: &str, command: &Command, measure: Measure<'_>, remedy: &str) -> Result<(), Error> {
         let bar = match measure {
-            Measure::Time => Bar::spinner(&self.label),
-            Measure::Lines { total, unit } => Bar::counter(&self.label, total, unit),
-            Measure::Bytes { total, .. } => Bar::bytes(&self.label, total),
+            Measure::Time => Bar::spinner(label),
+            Measure::Lines { total, unit } => Bar::counter(label, total, unit),
+            Measure::Bytes { total, .. } => Bar::bytes(label, total),
         };
         let process = self.supervisor.spawn("fill", command)?;
         let mut output = BufReader::new(fs::File::open(process.log()).map_err(file("read the log", process.log()))?);
@@ -90,7 +95,7 @@ impl Fill {
         };
         let (log, tail) = (process.log().to_owned(), process.tail());
         Err(Error::Failed {
-            what: self.label.clone(),
+            what: label.to_owned(),
             status,
             log,
             tail,

@@ -13,8 +13,8 @@ const JAVA: &str = "install a JDK of version 17 (Debian: apt-get install openjdk
 pub(crate) fn required(tool: &'static str, purpose: impl Into<String>) -> Result<PathBuf, Error> {
     let remedy = match tool {
         "go" => {
-            "install Go 1.26 or newer and put its bin folder on the PATH, or name a folder that has etcd and kube-apiserver \
-             in KUBEBUILDER_ASSETS"
+            "install Go 1.26 or newer and put its bin folder on the PATH, or name a folder that has etcd and \
+             kube-apiserver in KUBEBUILDER_ASSETS"
         }
         "python3" => "install Python 3 with pip (Debian: apt-get install python3 python3-pip)",
         "java" | "javac" => JAVA,

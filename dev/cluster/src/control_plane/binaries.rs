@@ -1,7 +1,7 @@
 //! etcd, kube-apiserver and kubectl, compiled from their Go modules.
 //!
-//! Neither etcd nor Kubernetes can be installed by `go install` (Kubernetes' `go.mod` has replacements), so a wrapper module
-//! for each pins their versions and those of all they need, see `dev/cluster/go`.
+//! Neither etcd nor Kubernetes can be installed by `go install` (Kubernetes' `go.mod` has replacements), so a wrapper
+//! module for each pins their versions and those of all they need, see `dev/cluster/go`.
 
 use std::{
     env, fs,
@@ -128,8 +128,8 @@ impl GoProgram {
             .current_dir(&source)
             .env("CGO_ENABLED", "0")
             .env("GOWORK", "off");
-        let remedy = "Go needs its module proxy, 3 GB of disk and Go 1.26 or newer; KUBEBUILDER_ASSETS may name a folder with \
-                      programs that are built already.";
+        let remedy = "Go needs its module proxy, 3 GB of disk and Go 1.26 or newer; KUBEBUILDER_ASSETS may name a \
+                      folder with programs that are built already.";
         fill.run(
             &build,
             Measure::Lines {

@@ -18,6 +18,7 @@ use kube::{
     Client, Config,
     config::{KubeConfigOptions, Kubeconfig},
 };
+use parking_lot::Mutex;
 use tokio::sync::OnceCell;
 
 pub use binaries::{ETCD, KUBERNETES, etcd, kube_apiserver, kubectl};
@@ -66,17 +67,20 @@ crate::debug_as_display!(Error);
 #[derive(Debug)]
 pub struct ControlPlane {
     // Dropped in this order: the API server first, and the directory when nobody writes to it any more.
-    apiserver: Process,
+    apiserver: Mutex<Process>,
     etcd: Process,
     supervisor: Arc<Supervisor>,
     authority: Authority,
     url: String,
     kubeconfig: PathBuf,
+    /// Starts the API server, with the same ports each time.
+    command: Command,
     ready_after: Duration,
 }
 
 impl ControlPlane {
-    /// Starts both servers and waits until the API server is ready; about 3 s. Builds them first when the cache is empty.
+    /// Starts both servers and waits until the API server is ready; about 3 s. Builds them first when the cache is
+    /// empty.
     pub async fn start() -> Result<Self, Error> {
         let cache = Cache::open()?;
         let (for_etcd, for_apiserver) = (cache.clone(), cache.clone());
@@ -122,25 +126,20 @@ impl ControlPlane {
         let (client_port, peer_port, secure_port) = (port::free()?, port::free()?, port::free()?);
         // Both at once: the API server waits for etcd by itself.
         let etcd = supervisor.spawn("etcd", &etcd_command(etcd, files.directory, client_port, peer_port))?;
-        let apiserver = apiserver_command(apiserver, files.directory, client_port, secure_port);
-        let apiserver = supervisor.spawn("kube-apiserver", &apiserver)?;
+        let command = apiserver_command(apiserver, files.directory, client_port, secure_port);
+        let apiserver = supervisor.spawn("kube-apiserver", &command)?;
 
         let url = format!("https://127.0.0.1:{secure_port}");
         let admin = authority.client("admin", &["system:masters"])?;
         let kubeconfig = files.directory.join("admin.kubeconfig");
         kubeconfig::write(&kubeconfig, &url, &authority.pem(), "admin", &admin)?;
         let client = connect(&kubeconfig).await?;
-        let ready = apiserver.ready(READY_WITHIN, || probe(&client, "/readyz"));
-        if let Err(error) = ready.await {
+        if let Err(error) = ready(&apiserver, &client).await {
             // An API server without etcd only waits; then etcd's log has the reason.
             etcd.running()?;
-            return Err(error.into());
+            return Err(error);
         }
-        // Made by a controller of the API server itself, a moment after it is ready.
-        apiserver
-            .ready(READY_WITHIN, || probe(&client, "/api/v1/namespaces/default"))
-            .await?;
-        let ready_after = started.elapsed();
+        let (ready_after, apiserver) = (started.elapsed(), Mutex::new(apiserver));
         Ok(Self {
             apiserver,
             etcd,
@@ -148,6 +147,7 @@ impl ControlPlane {
             authority,
             url,
             kubeconfig,
+            command,
             ready_after,
         })
     }
@@ -158,8 +158,9 @@ impl ControlPlane {
         &self.kubeconfig
     }
 
-    /// The path of a new kubeconfig for a user with these groups (at most two). RBAC gives it nothing by default. To be a
-    /// service account, be the user `system:serviceaccount:NAMESPACE:NAME` with the group `system:serviceaccounts`.
+    /// The path of a new kubeconfig for a user with these groups (at most two). RBAC gives it nothing by default. To
+    /// be a service account, be the user `system:serviceaccount:NAMESPACE:NAME` with the group
+    /// `system:serviceaccounts`.
     pub fn user(&self, name: &str, groups: &[&str]) -> Result<PathBuf, Error> {
         let identity = self.authority.client(name, groups)?;
         let path = self
@@ -206,18 +207,33 @@ impl ControlPlane {
 
     /// Stops the API server where it is: connections stay open and nothing is answered.
     pub fn freeze(&self) -> Result<(), Error> {
-        Ok(self.apiserver.freeze()?)
+        Ok(self.apiserver.lock().freeze()?)
     }
 
     /// Lets a frozen API server go on.
     pub fn thaw(&self) -> Result<(), Error> {
-        Ok(self.apiserver.thaw()?)
+        Ok(self.apiserver.lock().thaw()?)
     }
 
-    /// The API server's process.
+    /// Ends the API server with SIGKILL; connections are refused from then on.
+    pub fn kill_apiserver(&self) -> Result<(), Error> {
+        self.apiserver.lock().kill()?;
+        Ok(())
+    }
+
+    /// Starts the API server again on the same port, killing the one that runs, and waits until it is ready.
+    pub async fn restart_apiserver(&self) -> Result<(), Error> {
+        self.kill_apiserver()?;
+        let apiserver = self.supervisor.spawn("kube-apiserver", &self.command)?;
+        ready(&apiserver, &self.client().await?).await?;
+        *self.apiserver.lock() = apiserver;
+        Ok(())
+    }
+
+    /// The process id of the API server.
     #[must_use]
-    pub fn apiserver(&self) -> &Process {
-        &self.apiserver
+    pub fn apiserver_pid(&self) -> u32 {
+        self.apiserver.lock().pid()
     }
 
     /// etcd's process.
@@ -240,6 +256,14 @@ pub async fn connect(path: &Path) -> Result<Client, Error> {
         .await
         .map_err(|error| failed(error.into()))?;
     Client::try_from(config).map_err(|error| failed(error.into()))
+}
+
+async fn ready(apiserver: &Process, client: &Client) -> Result<(), Error> {
+    apiserver.ready(READY_WITHIN, || probe(client, "/readyz")).await?;
+    // Made by a controller of the API server itself, a moment after it is ready.
+    Ok(apiserver
+        .ready(READY_WITHIN, || probe(client, "/api/v1/namespaces/default"))
+        .await?)
 }
 
 async fn probe(client: &Client, path: &str) -> Result<(), String> {

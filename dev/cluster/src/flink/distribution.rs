@@ -67,8 +67,8 @@ fn download(fill: &Fill, version: FlinkVersion) -> Result<(), Error> {
     .args(["-r", "requirements.txt", "-d", "archives"])
     .env("TMPDIR", &temporary)
     .current_dir(fill.folder());
-    let remedy = "pip needs its package index (set PIP_INDEX_URL for a mirror); where pip itself is missing: apt-get install \
-                  python3-pip python3-venv, or python3 -m ensurepip.";
+    let remedy = "pip needs its package index (set PIP_INDEX_URL for a mirror); where pip itself is missing: apt-get \
+                  install python3-pip python3-venv, or python3 -m ensurepip.";
     fill.run(
         &pip,
         Measure::Bytes {
@@ -113,5 +113,5 @@ fn unpack(fill: &Fill, python: &Path, archives: &Path, version: FlinkVersion) ->
         .arg(archive)
         .arg("unpacked")
         .current_dir(fill.folder());
-    fill.run(&unpack, Measure::Time, "")
+    fill.step(&format!("unpacking Flink {version}"), &unpack, Measure::Time, "")
 }

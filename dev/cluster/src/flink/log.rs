@@ -11,9 +11,9 @@ pub struct Submission {
 
 /// The accepted submissions in a JobManager's log, in order.
 ///
-/// `Dispatcher` writes `Submitting job 'NAME' (ID)` once for each, after its check for duplicates, on all versions; 2.x goes on
-/// with ` with associated application (ID)`. `Received job submission` (`Received JobGraph submission` in 1.20) stands before
-/// that check, so it is written for refused ones as well.
+/// `Dispatcher` writes `Submitting job 'NAME' (ID)` once for each, after its check for duplicates, on all versions;
+/// 2.x goes on with ` with associated application (ID)`. `Received job submission` (`Received JobGraph submission` in
+/// 1.20) stands before that check, so it is written for refused ones as well.
 pub(super) fn submissions(log: &str) -> Vec<Submission> {
     log.lines().filter_map(submission).collect()
 }
@@ -37,17 +37,30 @@ fn submission(line: &str) -> Option<Submission> {
 mod tests {
     use super::*;
 
+    const DISPATCHER: &str = "runtime.dispatcher.StandaloneDispatcher    ";
     const ID: &str = "feedbeef000000000000000000000014";
 
     #[test]
     fn finds_what_was_accepted_on_each_version() {
-        let log = format!(
-            "06:27:32,048 INFO  org.apache.flink.client.deployment.application.executors.EmbeddedExecutor [] - Submitting Job with JobId={ID}.\n\
-             06:27:32,096 INFO  org.apache.flink.runtime.dispatcher.StandaloneDispatcher     [] - Received JobGraph submission 'one' ({ID}).\n\
-             06:27:32,101 INFO  org.apache.flink.runtime.dispatcher.StandaloneDispatcher     [] - Submitting job 'it's (one)' ({ID}).\n\
-             06:27:32,101 INFO  org.apache.flink.runtime.dispatcher.StandaloneDispatcher     [] - Submitting application 'SingleJobApplication(two)' ({ID}).\n\
-             06:27:32,107 INFO  org.apache.flink.runtime.dispatcher.StandaloneDispatcher     [] - Submitting job 'two' ({ID}) with associated application ({ID}).\n"
-        );
+        let line =
+            |class: &str, said: &str| format!("2026-06-01 06:27:32,048 INFO  org.apache.flink.{class} [] - {said}\n");
+        let log = [
+            line(
+                "client.deployment.application.executors.EmbeddedExecutor",
+                &format!("Submitting Job with JobId={ID}."),
+            ),
+            line(DISPATCHER, &format!("Received JobGraph submission 'one' ({ID}).")),
+            line(DISPATCHER, &format!("Submitting job 'it's (one)' ({ID}).")),
+            line(
+                DISPATCHER,
+                &format!("Submitting application 'SingleJobApplication(two)' ({ID})."),
+            ),
+            line(
+                DISPATCHER,
+                &format!("Submitting job 'two' ({ID}) with associated application ({ID})."),
+            ),
+        ]
+        .concat();
         let names: Vec<String> = submissions(&log).into_iter().map(|one| one.job_name).collect();
         assert_eq!(names, ["it's (one)", "two"]);
         assert!(submissions(&log).iter().all(|one| one.job_id == ID));

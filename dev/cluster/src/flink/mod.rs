@@ -105,8 +105,8 @@ pub struct Flink {
 }
 
 impl Flink {
-    /// Starts a JobManager and the TaskManagers and waits until all have registered; about 6 s. Downloads Flink first when
-    /// the cache is empty.
+    /// Starts a JobManager and the TaskManagers and waits until all have registered; about 6 s. Downloads Flink first
+    /// when the cache is empty.
     pub async fn start(options: FlinkOptions) -> Result<Self, Error> {
         let cache = Cache::open()?;
         let (for_download, version) = (cache.clone(), options.version);
@@ -214,8 +214,8 @@ impl Flink {
         Ok(())
     }
 
-    /// Starts the JobManager again on the same ports, killing the one that runs, and waits for its REST API. TaskManagers
-    /// come back some seconds later, see [`wait_for_taskmanagers`](Self::wait_for_taskmanagers).
+    /// Starts the JobManager again on the same ports, killing the one that runs, and waits for its REST API.
+    /// TaskManagers come back some seconds later, see [`wait_for_taskmanagers`](Self::wait_for_taskmanagers).
     pub async fn restart_jobmanager(&self) -> Result<(), Error> {
         // Dropped, and so killed, before the new one needs the ports.
         drop(self.jobmanager.lock().take());

@@ -1,5 +1,5 @@
-//! HTTP/1.1, one request for each connection. Written by hand because a proper server would refuse to lie about the length of a
-//! body or to end in the middle of it.
+//! HTTP/1.1, one request for each connection. Written by hand because a proper server would refuse to lie about the
+//! length of a body or to end in the middle of it.
 
 use std::{io, sync::Arc, time::Duration};
 

@@ -101,7 +101,8 @@ struct File {
     etag: String,
 }
 
-/// The server. It runs on a thread of its own, so that tests with an async runtime each can share it, and ends when dropped.
+/// The server. It runs on a thread of its own, so that tests with an async runtime each can share it, and ends when
+/// dropped.
 #[derive(Debug)]
 pub struct JarHost {
     state: Arc<Mutex<State>>,

@@ -41,8 +41,8 @@ const SOURCES: &[(&str, &str)] = sources![
 
 /// A main class of the test jar.
 ///
-/// All take `--ledger FILE`, see [`Ledger`](super::Ledger), `--name NAME`, which replaces the job's name, and `--pause-ms N`, the
-/// time between two records (10). Each job has one task with parallelism 1.
+/// All take `--ledger FILE`, see [`Ledger`](super::Ledger), `--name NAME`, which replaces the job's name, and
+/// `--pause-ms N`, the time between two records (10). Each job has one task with parallelism 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TestJob {
     /// Runs for ever, named `counter`; keeps its count with `--checkpoint-ms N`.
@@ -57,7 +57,8 @@ pub enum TestJob {
     TwoExecutes,
     /// The main method sleeps for `--sleep-seconds N`, or for ever without it; then as `Counter`, named `slept`.
     SleepingMain,
-    /// The task throws `IllegalStateException` at once, or after `--fail-after N` records; there is no restart; named `failing`.
+    /// The task throws `IllegalStateException` at once, or after `--fail-after N` records; there is no restart; named
+    /// `failing`.
     FailingTask,
 }
 

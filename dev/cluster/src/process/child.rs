@@ -10,10 +10,12 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 
 use super::{Error, Supervisor, process};
 
+/// A machine under load may take its time; not stopping at all is a bug.
+const STOPPED_WITHIN: Duration = Duration::from_secs(5);
 const PROBE_EVERY: Duration = Duration::from_millis(25);
 const TAIL_LINES: usize = 30;
 const TAIL_BYTES: u64 = 16 * 1024;
@@ -33,6 +35,7 @@ struct State {
     child: Child,
     /// The supervisor would kill the group. False once the process was reaped: its id may then be given to another one.
     supervised: bool,
+    frozen: bool,
 }
 
 impl Process {
@@ -44,6 +47,7 @@ impl Process {
         let state = Mutex::new(State {
             child,
             supervised: true,
+            frozen: false,
         });
         Ok(Self {
             name: name.to_owned(),
@@ -82,13 +86,31 @@ impl Process {
         Ok(status)
     }
 
-    /// Stops the process where it is (SIGSTOP): it keeps its connections and answers nothing.
+    /// Stops the process where it is (SIGSTOP): it keeps its connections and answers nothing. When this returns, it
+    /// has stopped.
     pub fn freeze(&self) -> Result<(), Error> {
-        self.signal("freeze", Signal::STOP)
+        if self.state.lock().frozen {
+            return Ok(());
+        }
+        self.signal("freeze", Signal::STOP)?;
+        // The signal reaches the threads one after the other; until the last one, an answer may still be given.
+        let started = Instant::now();
+        while started.elapsed() < STOPPED_WITHIN {
+            let stopped = waitid(WaitId::Pid(self.group), WaitIdOptions::STOPPED | WaitIdOptions::NOHANG)
+                .map_err(|errno| process("freeze", &self.name)(errno.into()))?;
+            if stopped.is_some() {
+                self.state.lock().frozen = true;
+                return Ok(());
+            }
+            self.running()?;
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Err(process("freeze", &self.name)(io::ErrorKind::TimedOut.into()))
     }
 
     /// Lets a frozen process go on (SIGCONT).
     pub fn thaw(&self) -> Result<(), Error> {
+        self.state.lock().frozen = false;
         self.signal("thaw", Signal::CONT)
     }
 

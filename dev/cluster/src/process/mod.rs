@@ -103,7 +103,8 @@ struct Shell {
 }
 
 impl Supervisor {
-    /// Makes a directory in the system's temporary folder and a folder for logs in `logs`. `name` becomes part of both names.
+    /// Makes a directory in the system's temporary folder and a folder for logs in `logs`. `name` becomes part of
+    /// both names.
     pub fn start(name: &str, logs: &Path) -> Result<Arc<Self>, Error> {
         let directory = std::env::temp_dir().join(format!("devcluster-{name}-{}", unique()));
         Self::at(&directory, name, logs)
@@ -151,14 +152,16 @@ impl Supervisor {
         &self.directory
     }
 
-    /// Where the logs of this supervisor's processes are. The folder stays for a day, so that a failed run can be looked into.
+    /// Where the logs of this supervisor's processes are. The folder stays for a day, so that a failed run can be
+    /// looked into.
     #[must_use]
     pub fn logs(&self) -> &Path {
         &self.logs
     }
 
-    /// Starts `command` under this supervisor, in a process group of its own, with no standard input and with its output
-    /// appended to `<name>.log` in [`logs`](Self::logs). Only the program, arguments, environment and folder of `command` count.
+    /// Starts `command` under this supervisor, in a process group of its own, with no standard input and with its
+    /// output appended to `<name>.log` in [`logs`](Self::logs). Only the program, arguments, environment and folder
+    /// of `command` count.
     pub fn spawn(self: &Arc<Self>, name: &str, command: &Command) -> Result<Process, Error> {
         let log = self.logs.join(format!("{name}.log"));
         let output = fs::OpenOptions::new()

@@ -85,20 +85,52 @@ fn a_failed_fill_leaves_nothing_and_is_tried_again() {
     assert_eq!(calls.into_inner(), 2, "a full entry is not filled again");
 }
 
+/// The program itself, with a cache of its own.
+fn devcluster(command: &str, cache: &Path) -> Command {
+    let mut devcluster = Command::new(env!("CARGO_BIN_EXE_devcluster"));
+    devcluster.arg(command).env("FLINKJOBS_CACHE", cache);
+    devcluster
+}
+
 #[test]
 fn a_missing_tool_is_named_with_its_remedy() {
     let empty = tempfile::tempdir().unwrap();
-    let output = Command::new(env!("CARGO_BIN_EXE_devcluster"))
-        .arg("prefetch")
+    let output = devcluster("prefetch", empty.path())
         .env("PATH", "/nonexistent")
-        .env_remove("KUBEBUILDER_ASSETS")
-        .env("FLINKJOBS_CACHE", empty.path())
+        .output()
+        .unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success());
+    assert!(error.contains("`python3` is not on the PATH"), "{error}");
+    assert!(error.contains("install Python 3 with pip"), "{error}");
+}
+
+#[test]
+fn programs_of_kubebuilder_assets_win_and_errors_show_their_logs() {
+    use std::os::unix::fs::PermissionsExt;
+    let (empty, assets) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    for program in ["etcd", "kube-apiserver"] {
+        let path = assets.path().join(program);
+        fs::write(&path, "#!/bin/sh\necho $0 is not a server; exit 7\n").unwrap();
+        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    let output = devcluster("up", empty.path())
+        .env("KUBEBUILDER_ASSETS", assets.path())
         .output()
         .unwrap();
     let error = String::from_utf8(output.stderr).unwrap();
     assert!(!output.status.success());
     assert!(
-        error.contains("`sh` is not on the PATH") || error.contains("`python3` is not on the PATH"),
+        error.contains("is not a server") && error.contains("exit status: 7"),
         "{error}"
+    );
+    let log = error
+        .lines()
+        .find_map(|line| Some(line.split_once("the end of its log ")?.1))
+        .unwrap();
+    assert!(
+        fs::read_to_string(log.trim_end_matches(':'))
+            .unwrap()
+            .contains("is not a server")
     );
 }

@@ -90,12 +90,21 @@ async fn gives_a_user_only_what_rbac_allows() {
 }
 
 #[tokio::test]
-async fn freezes_and_thaws() {
+async fn freezes_thaws_and_comes_back_after_a_kill() {
     let plane = ControlPlane::start().await.unwrap();
     let client = plane.client().await.unwrap();
     plane.freeze().unwrap();
+    plane.freeze().unwrap(); // changes nothing
     let asked = tokio::time::timeout(Duration::from_millis(500), client.apiserver_version()).await;
     assert!(asked.is_err(), "a frozen server answered");
     plane.thaw().unwrap();
     client.apiserver_version().await.unwrap();
+
+    let namespace: Namespace = from(json!({"metadata": {"name": "kept"}}));
+    let namespaces = Api::<Namespace>::all(client);
+    namespaces.create(&PostParams::default(), &namespace).await.unwrap();
+    plane.kill_apiserver().unwrap();
+    assert!(namespaces.get("kept").await.is_err());
+    plane.restart_apiserver().await.unwrap();
+    namespaces.get("kept").await.unwrap();
 }

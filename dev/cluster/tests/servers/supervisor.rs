@@ -18,7 +18,7 @@ async fn parent() {
         return;
     }
     let plane = ControlPlane::start().await.unwrap();
-    let processes = [plane.etcd().pid(), plane.apiserver().pid()]
+    let processes = [plane.etcd().pid(), plane.apiserver_pid()]
         .map(|pid| pid.to_string())
         .join(" ");
     println!("\nstarted {processes} {}", plane.directory().display());
