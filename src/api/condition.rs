@@ -114,7 +114,7 @@ pub fn bounded(message: &str) -> String {
     if message.len() <= MAX_MESSAGE {
         return message.to_owned();
     }
-    let mut cut = message.floor_char_boundary(MAX_MESSAGE - 3);
+    let mut cut = MAX_MESSAGE - 3;
     while cut > 0 && !message.is_char_boundary(cut) {
         cut -= 1;
     }

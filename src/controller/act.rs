@@ -6,7 +6,7 @@ use std::{
 };
 
 use jiff::Timestamp;
-use kube::{Api, ResourceExt, api::PostParams};
+use kube::{Api, ResourceExt, api::PostParams, runtime::reflector::ObjectRef};
 use tracing::{info, warn};
 
 use super::{
@@ -45,7 +45,7 @@ pub(super) fn submit(ctx: &Shared, job: &Arc<FlinkSessionJob>, inputs: &Inputs, 
     let (ctx, object, key) = (Arc::clone(ctx), reference(job), inputs.key.clone());
     let task = ctx.metrics.task();
     tokio::spawn(async move {
-        let outcome = send(&ctx, &cluster, &submission, not_after, owner).await;
+        let outcome = send(&ctx, &cluster, &submission, not_after, owner, &object).await;
         if matches!(outcome, SubmitOutcome::JarMissing) {
             ctx.jars.forget(&key, &submission.jar_id);
         }
@@ -74,6 +74,7 @@ async fn send(
     submission: &Submission,
     not_after: Instant,
     owner: UidHash,
+    resource: &ObjectRef<FlinkSessionJob>,
 ) -> SubmitOutcome {
     let program = &submission.program;
     let request = RunRequest {
@@ -95,7 +96,7 @@ async fn send(
         .run_jar(&submission.jar_id, &request, submission.timeout)
         .await;
     let took = begun.elapsed();
-    let job_id = submission.job_id;
+    let (job_id, resource) = (submission.job_id, resource.to_string());
     let redacted = |text: &str| ctx.memories.with(owner, |memory| memory.redact(text));
     let refusal = |error: &FlinkError| {
         let refusal = refusal(error);
@@ -133,7 +134,7 @@ async fn send(
         SubmitOutcome::Unknown(_) => (SubmissionOutcome::Unknown, "not known"),
     };
     ctx.metrics.submission(counted);
-    info!(%job_id, jar_id = %submission.jar_id, tries = submission.tries, outcome = word, ?took, "submitted a job");
+    info!(%resource, %job_id, jar_id = %submission.jar_id, tries = submission.tries, outcome = word, ?took, "submitted a job");
     outcome
 }
 
@@ -157,7 +158,7 @@ pub(super) fn cancel(ctx: &Shared, job: &Arc<FlinkSessionJob>, inputs: &Inputs, 
                 "this process lost its leadership",
             ))
         };
-        info!(%job_id, error = error.as_ref().map(|error| error.message.as_str()), "cancelled a job");
+        info!(resource = %object, %job_id, error = error.as_ref().map(|error| error.message.as_str()), "cancelled a job");
         ctx.memories.with(owner, |memory| {
             memory.running = false;
             memory.cancelled = Some((job_id, Timestamp::now(), error));

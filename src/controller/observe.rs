@@ -99,7 +99,7 @@ impl Inputs {
             Input::Retrying(refusal) => Input::Retrying(refusal.clone()),
         };
         Observed {
-            now: Timestamp::now(),
+            now: now(),
             installation: ctx.installation,
             meta: Meta {
                 name: job.metadata.name.as_deref().unwrap_or_default(),
@@ -164,6 +164,11 @@ impl Inputs {
             slots: followed.slots(state, self.owner, enforce),
         })
     }
+}
+
+/// The wall clock, to the millisecond: what people read need not be finer.
+fn now() -> Timestamp {
+    Timestamp::from_millisecond(Timestamp::now().as_millisecond()).unwrap_or(Timestamp::UNIX_EPOCH)
 }
 
 /// Why a session that is there does not say where its cluster is.
