@@ -2,5 +2,7 @@
 
 // `cfg(test)` always holds here; it lets clippy see that functions beside the tests belong to them.
 #[cfg(test)]
+mod artifact;
+#[cfg(test)]
 mod frame;
 mod model;
