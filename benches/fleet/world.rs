@@ -1,0 +1,127 @@
+//! A control plane, fake clusters, and the resources on them.
+
+use std::{
+    collections::HashSet,
+    time::{Duration, Instant},
+};
+
+use devcluster::{
+    ControlPlane,
+    fake::{FakeFlink, FakeOptions},
+};
+use flink_job_operator::api::{self, FlinkSession, FlinkSessionJob, Phase};
+use futures::{StreamExt, TryStreamExt, stream};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::{
+    Api, Client, ResourceExt,
+    api::{ListParams, PostParams},
+    runtime::{WatchStreamExt, conditions, wait::await_condition, watcher},
+};
+use serde_json::json;
+
+pub struct World {
+    pub plane: ControlPlane,
+    pub client: Client,
+    pub fakes: Vec<FakeFlink>,
+    pub directory: tempfile::TempDir,
+}
+
+impl World {
+    pub async fn start(clusters: usize, latency: Duration) -> Self {
+        let plane = ControlPlane::start().await.unwrap();
+        let client = plane.client().await.unwrap();
+        let crds: Api<CustomResourceDefinition> = Api::all(client.clone());
+        for crd in api::crds() {
+            crds.create(&PostParams::default(), &crd).await.unwrap();
+            let name = crd.name_any();
+            await_condition(crds.clone(), &name, conditions::is_crd_established()).await.unwrap();
+        }
+        let mut fakes = Vec::new();
+        let sessions: Api<FlinkSession> = Api::namespaced(client.clone(), "default");
+        for n in 0..clusters {
+            let fake = FakeFlink::start(FakeOptions { latency, ..FakeOptions::default() }).await.unwrap();
+            let session = serde_json::from_value(json!({
+                "metadata": { "name": format!("s{n}") },
+                "spec": { "endpoint": { "url": fake.url() } },
+            }));
+            sessions.create(&PostParams::default(), &session.unwrap()).await.unwrap();
+            fakes.push(fake);
+        }
+        Self { plane, client, fakes, directory: tempfile::tempdir().unwrap() }
+    }
+
+    pub fn jobs(&self) -> Api<FlinkSessionJob> {
+        Api::namespaced(self.client.clone(), "default")
+    }
+
+    pub fn job(&self, name: &str, n: usize) -> FlinkSessionJob {
+        let job = json!({
+            "metadata": { "name": name },
+            "spec": {
+                "sessionRef": { "name": format!("s{}", n % self.fakes.len()) },
+                "upgradeMode": "Stateless",
+                "job": { "entryClass": "org.example.Streaming", "args": ["--topic", format!("orders-{n}")], "parallelism": 1 },
+            },
+        });
+        serde_json::from_value(job).unwrap()
+    }
+
+    pub async fn wait_for_sessions(&self) {
+        let sessions: Api<FlinkSession> = Api::namespaced(self.client.clone(), "default");
+        loop {
+            let list = sessions.list(&ListParams::default()).await.unwrap();
+            let ready = |s: &FlinkSession| s.status.as_ref().is_some_and(|s| s.phase == Some(api::session::SessionPhase::Ready));
+            if list.items.iter().all(ready) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Creates jobs with eight creators and waits until all are Running: the time from the first create on.
+    pub async fn run_jobs(&self, prefix: &str, jobs: usize) -> Duration {
+        let api = self.jobs();
+        let events = watcher(api.clone(), watcher::Config::default()).default_backoff().applied_objects();
+        let begun = Instant::now();
+        let create = stream::iter(0..jobs)
+            .map(|n| {
+                let (api, job) = (api.clone(), self.job(&format!("{prefix}-{n}"), n));
+                async move { api.create(&PostParams::default(), &job).await.map(|_| ()) }
+            })
+            .buffer_unordered(8)
+            .try_collect::<()>();
+        let running = async {
+            let mut running = HashSet::new();
+            let mut events = std::pin::pin!(events);
+            while running.len() < jobs {
+                let job = tokio::time::timeout(Duration::from_secs(120), events.next()).await;
+                let Ok(Some(Ok(job))) = job else { panic!("{} of {jobs} jobs run", running.len()) };
+                if job.status.as_ref().is_some_and(|status| status.phase == Some(Phase::Running)) {
+                    running.insert(job.name_any());
+                }
+            }
+        };
+        let (created, ()) = tokio::join!(create, running);
+        created.unwrap();
+        begun.elapsed()
+    }
+
+    /// Fails jobs one after the other: the longest time until a status said so.
+    pub async fn failure_shows(&self, times: usize) -> Duration {
+        let api = self.jobs();
+        let mut worst = Duration::ZERO;
+        for n in 0..times {
+            let name = format!("fleet-{n}");
+            let job = api.get(&name).await.unwrap();
+            let id = job.status.unwrap().job_id.unwrap();
+            let begun = Instant::now();
+            assert!(self.fakes[n % self.fakes.len()].fail_job(id, "java.lang.IllegalStateException: broken"));
+            let failed = |job: Option<&FlinkSessionJob>| {
+                job.and_then(|job| job.status.as_ref()).is_some_and(|status| status.phase == Some(Phase::Failed))
+            };
+            await_condition(api.clone(), &name, failed).await.unwrap();
+            worst = worst.max(begun.elapsed());
+        }
+        worst
+    }
+}
