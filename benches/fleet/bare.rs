@@ -23,7 +23,13 @@ pub async fn run(world: &World, jobs: usize) -> Duration {
     let mut clusters = Vec::new();
     for fake in &world.fakes {
         let client = FlinkClient::new(&ClusterEndpoint::new(fake.url().parse().unwrap())).unwrap();
-        let jar = client.upload_jar("bare.jar", JarContent::from_bytes(flink_job_operator::artifact::stub_jar())).await.unwrap();
+        let jar = client
+            .upload_jar(
+                "bare.jar",
+                JarContent::from_bytes(flink_job_operator::artifact::stub_jar()),
+            )
+            .await
+            .unwrap();
         clusters.push((client, jar.id));
     }
     let clusters = Arc::new(clusters);
@@ -34,7 +40,10 @@ pub async fn run(world: &World, jobs: usize) -> Duration {
     let mut tasks = tokio::task::JoinSet::new();
     for creator in 0..8 {
         let (api, created) = (api.clone(), created.clone());
-        let mine: Vec<_> = (creator..jobs).step_by(8).map(|n| (n, world.job(&format!("bare-{n}"), n))).collect();
+        let mine: Vec<_> = (creator..jobs)
+            .step_by(8)
+            .map(|n| (n, world.job(&format!("bare-{n}"), n)))
+            .collect();
         tasks.spawn(async move {
             for (n, job) in mine {
                 let job = api.create(&PostParams::default(), &job).await.unwrap();
@@ -67,9 +76,16 @@ async fn one(api: &Api<FlinkSessionJob>, client: &FlinkClient, jar: &JarId, job:
     let job_id = JobId::new(InstallationId([0; 4]), UidHash::of(&job.uid().unwrap()), 1);
     let patch = Patch::Merge(json!({ "metadata": { "finalizers": [JOB_FINALIZER] } }));
     let mut job = api.patch(&name, &PatchParams::default(), &patch).await.unwrap();
-    job.status = Some(JobStatus { phase: Some(Phase::Submitting), job_id: Some(job_id), ..JobStatus::default() });
+    job.status = Some(JobStatus {
+        phase: Some(Phase::Submitting),
+        job_id: Some(job_id),
+        ..JobStatus::default()
+    });
     let mut job = api.replace_status(&name, &PostParams::default(), &job).await.unwrap();
-    client.run_jar(jar, &RunRequest::new(job_id), Duration::from_secs(60)).await.unwrap();
+    client
+        .run_jar(jar, &RunRequest::new(job_id), Duration::from_secs(60))
+        .await
+        .unwrap();
     if let Some(status) = job.status.as_mut() {
         status.phase = Some(Phase::Running);
     }
@@ -81,9 +97,13 @@ async fn clean(world: &World, api: &Api<FlinkSessionJob>) {
     let list = api.list(&ListParams::default()).await.unwrap();
     let patch = Patch::Merge(json!({ "metadata": { "finalizers": null } }));
     for job in list.items {
-        api.patch(&job.name_any(), &PatchParams::default(), &patch).await.unwrap();
+        api.patch(&job.name_any(), &PatchParams::default(), &patch)
+            .await
+            .unwrap();
     }
-    api.delete_collection(&DeleteParams::default(), &ListParams::default()).await.unwrap();
+    api.delete_collection(&DeleteParams::default(), &ListParams::default())
+        .await
+        .unwrap();
     for fake in &world.fakes {
         fake.restart_jobmanager(false).await.unwrap();
         fake.reset_counts();

@@ -22,10 +22,14 @@ pub async fn one_at_a_time(table: &mut Table, times: usize) {
         // Idle: the attention for the job before is over every now and then.
         tokio::time::sleep(Duration::from_millis(150)).await;
         let known = world.fakes[0].submissions().len();
-        let job = api.create(&PostParams::default(), &world.job(&format!("one-{n}"), n)).await.unwrap();
+        let job = api
+            .create(&PostParams::default(), &world.job(&format!("one-{n}"), n))
+            .await
+            .unwrap();
         let created = Timestamp::now();
         let running = |job: Option<&FlinkSessionJob>| {
-            job.and_then(|job| job.status.as_ref()).is_some_and(|status| status.phase == Some(Phase::Running))
+            job.and_then(|job| job.status.as_ref())
+                .is_some_and(|status| status.phase == Some(Phase::Running))
         };
         await_condition(api.clone(), &job.name_any(), running).await.unwrap();
         let shown = Timestamp::now();
@@ -35,9 +39,19 @@ pub async fn one_at_a_time(table: &mut Table, times: usize) {
     }
     operator.stop();
     let (p50, p99) = (percentile(&mut to_run, 50), percentile(&mut to_run, 99));
-    table.row(&name, "reply to the create → accepted by Flink, p50 / p99", format!("{p50:.0} / {p99:.0} ms"), Some((p99, 100.0)));
+    table.row(
+        &name,
+        "reply to the create → accepted by Flink, p50 / p99",
+        format!("{p50:.0} / {p99:.0} ms"),
+        Some((p99, 100.0)),
+    );
     let (p50, p99) = (percentile(&mut to_status, 50), percentile(&mut to_status, 99));
-    table.row(&name, "accepted by Flink → Running in status, p50 / p99", format!("{p50:.0} / {p99:.0} ms"), Some((p99, 1000.0)));
+    table.row(
+        &name,
+        "accepted by Flink → Running in status, p50 / p99",
+        format!("{p50:.0} / {p99:.0} ms"),
+        Some((p99, 1000.0)),
+    );
 }
 
 fn millis(from: Timestamp, to: Timestamp) -> f64 {

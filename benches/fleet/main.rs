@@ -25,7 +25,10 @@ fn main() {
     }
     let large = std::env::args().any(|arg| arg == "--large");
     let quick = std::env::args().any(|arg| arg == "--quick");
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .unwrap();
     runtime.block_on(async {
         let mut table = Table::new();
         for latency in [Duration::ZERO, Duration::from_millis(20)] {
@@ -51,7 +54,12 @@ async fn fleet(table: &mut Table, jobs: usize, clusters: usize, latency: Duratio
     let world = World::start(clusters, latency).await;
     eprintln!("{name}: the bare client");
     let bare = bare::run(&world, jobs).await;
-    table.row(&name, "bare client, creation to the last status write", format!("{:.2} s", bare.as_secs_f64()), None);
+    table.row(
+        &name,
+        "bare client, creation to the last status write",
+        format!("{:.2} s", bare.as_secs_f64()),
+        None,
+    );
 
     eprintln!("{name}: the operator");
     let count = || world.fakes.iter().map(|fake| fake.submissions().len()).sum::<usize>();
@@ -61,7 +69,12 @@ async fn fleet(table: &mut Table, jobs: usize, clusters: usize, latency: Duratio
     let ours = world.run_jobs("fleet", jobs).await;
     let ratio = ours.as_secs_f64() / bare.as_secs_f64();
     let target = (jobs <= 1000).then_some((ratio, 1.5));
-    table.row(&name, "operator, first create to all Running", format!("{:.2} s ({ratio:.2} x bare)", ours.as_secs_f64()), target);
+    table.row(
+        &name,
+        "operator, first create to all Running",
+        format!("{:.2} s ({ratio:.2} x bare)", ours.as_secs_f64()),
+        target,
+    );
     assert_eq!(count() - known, jobs, "each job ran exactly once");
 
     eprintln!("{name}: {steady_seconds} s of steady state");
@@ -75,22 +88,52 @@ async fn fleet(table: &mut Table, jobs: usize, clusters: usize, latency: Duratio
     let after = Usage::of(operator.pid());
     let ticks = begun.elapsed().as_secs_f64();
     let written = ApiWrites::read(&world).await.since(&writes);
-    let requests: u64 = world.fakes.iter().map(devcluster::fake::FakeFlink::total_requests).sum();
+    let requests: u64 = world
+        .fakes
+        .iter()
+        .map(devcluster::fake::FakeFlink::total_requests)
+        .sum();
     let targets = if jobs <= 1000 {
-        Targets { memory_mib: 60.0, cpu_seconds: 1.0 }
+        Targets {
+            memory_mib: 60.0,
+            cpu_seconds: 1.0,
+        }
     } else {
-        Targets { memory_mib: 250.0, cpu_seconds: 10.0 }
+        Targets {
+            memory_mib: 250.0,
+            cpu_seconds: 10.0,
+        }
     };
     let cpu = (after.cpu - before.cpu).as_secs_f64() * 60.0 / ticks;
     let cpu_target = (jobs <= 1000).then_some((cpu, targets.cpu_seconds));
     let per_tick = f64::from(u32::try_from(requests).unwrap()) / ticks / f64::from(u32::try_from(clusters).unwrap());
-    table.row(&name, "peak memory", format!("{:.1} MiB", after.peak_mib), Some((after.peak_mib, targets.memory_mib)));
+    table.row(
+        &name,
+        "peak memory",
+        format!("{:.1} MiB", after.peak_mib),
+        Some((after.peak_mib, targets.memory_mib)),
+    );
     table.row(&name, "CPU in 60 s of steady state", format!("{cpu:.2} s"), cpu_target);
-    table.row(&name, "Flink requests for each cluster and tick", format!("{per_tick:.3}"), Some((per_tick, 1.0)));
+    table.row(
+        &name,
+        "Flink requests for each cluster and tick",
+        format!("{per_tick:.3}"),
+        Some((per_tick, 1.0)),
+    );
     let writes_target = Some((f64::from(u32::try_from(written).unwrap()), 0.0));
-    table.row(&name, "writes to the API server in steady state", written.to_string(), writes_target);
+    table.row(
+        &name,
+        "writes to the API server in steady state",
+        written.to_string(),
+        writes_target,
+    );
 
     let worst = world.failure_shows(20).await;
-    table.row(&name, "a failure in Flink shows in status, worst of 20", format!("{:.2} s", worst.as_secs_f64()), Some((worst.as_secs_f64(), 2.0)));
+    table.row(
+        &name,
+        "a failure in Flink shows in status, worst of 20",
+        format!("{:.2} s", worst.as_secs_f64()),
+        Some((worst.as_secs_f64(), 2.0)),
+    );
     operator.stop();
 }

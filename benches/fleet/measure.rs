@@ -19,7 +19,10 @@ impl Usage {
         let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
         let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
         let kib: f64 = peak.trim().trim_end_matches("kB").trim().parse().unwrap();
-        Self { cpu: Duration::from_millis(ticks * 10), peak_mib: kib / 1024.0 }
+        Self {
+            cpu: Duration::from_millis(ticks * 10),
+            peak_mib: kib / 1024.0,
+        }
     }
 }
 
@@ -32,7 +35,9 @@ impl ApiWrites {
         let text = world.client.request_text(request).await.unwrap();
         let mut writes = BTreeMap::new();
         for line in text.lines().filter(|line| line.starts_with("apiserver_request_total{")) {
-            let write = ["\"POST\"", "\"PUT\"", "\"PATCH\"", "\"DELETE\"", "\"APPLY\""].iter().any(|verb| line.contains(&format!("verb={verb}")));
+            let write = ["\"POST\"", "\"PUT\"", "\"PATCH\"", "\"DELETE\"", "\"APPLY\""]
+                .iter()
+                .any(|verb| line.contains(&format!("verb={verb}")));
             let ours = line.contains("group=\"flinkjobs.dev\"") || line.contains("resource=\"configmaps\"");
             if write && ours {
                 let (name, value) = line.rsplit_once(' ').unwrap();
@@ -43,6 +48,9 @@ impl ApiWrites {
     }
 
     pub fn since(&self, before: &Self) -> u64 {
-        self.0.iter().map(|(name, count)| count - before.0.get(name).copied().unwrap_or_default()).sum()
+        self.0
+            .iter()
+            .map(|(name, count)| count - before.0.get(name).copied().unwrap_or_default())
+            .sum()
     }
 }

@@ -14,11 +14,18 @@ impl Operator {
         let mut command = Command::new(env!("CARGO_BIN_EXE_flink-job-operator"));
         command.args(["run", "--listen", "127.0.0.1:0", "--leader-elect", "true"]);
         command.arg("--kubeconfig").arg(world.plane.kubeconfig());
-        command.arg("--artifact-cache-dir").arg(world.directory.path().join("artifacts"));
+        command
+            .arg("--artifact-cache-dir")
+            .arg(world.directory.path().join("artifacts"));
         for fake in &world.fakes {
             command.arg("--allowed-endpoint").arg(fake.url());
         }
-        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap();
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .unwrap();
         Self { child }
     }
 

@@ -8,7 +8,10 @@ pub struct Table {
 
 impl Table {
     pub fn new() -> Self {
-        Self { rows: Vec::new(), short: Vec::new() }
+        Self {
+            rows: Vec::new(),
+            short: Vec::new(),
+        }
     }
 
     /// Adds a row; `target` is the measured number and the most it may be.
@@ -18,8 +21,13 @@ impl Table {
             // A tick is never exactly as long as the interval; half a percent is the clock.
             Some((measured, most)) if measured <= most * 1.005 => format!("ok (≤ {most})"),
             Some((measured, most)) => {
-                let by = if most > 0.0 { format!("{:.0} %", (measured / most - 1.0) * 100.0) } else { format!("{measured}") };
-                self.short.push(format!("{group}: {what}: {value}, target ≤ {most}, short by {by}"));
+                let by = if most > 0.0 {
+                    format!("{:.0} %", (measured / most - 1.0) * 100.0)
+                } else {
+                    format!("{measured}")
+                };
+                self.short
+                    .push(format!("{group}: {what}: {value}, target ≤ {most}, short by {by}"));
                 format!("SHORT (≤ {most})")
             }
         };
@@ -29,7 +37,13 @@ impl Table {
 
     /// Prints everything.
     pub fn print(&self) {
-        let width = |column: usize| self.rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default();
+        let width = |column: usize| {
+            self.rows
+                .iter()
+                .map(|row| row[column].chars().count())
+                .max()
+                .unwrap_or_default()
+        };
         let widths = [width(0), width(1), width(2), width(3)];
         println!();
         for row in &self.rows {

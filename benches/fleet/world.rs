@@ -34,20 +34,35 @@ impl World {
         for crd in api::crds() {
             crds.create(&PostParams::default(), &crd).await.unwrap();
             let name = crd.name_any();
-            await_condition(crds.clone(), &name, conditions::is_crd_established()).await.unwrap();
+            await_condition(crds.clone(), &name, conditions::is_crd_established())
+                .await
+                .unwrap();
         }
         let mut fakes = Vec::new();
         let sessions: Api<FlinkSession> = Api::namespaced(client.clone(), "default");
         for n in 0..clusters {
-            let fake = FakeFlink::start(FakeOptions { latency, ..FakeOptions::default() }).await.unwrap();
+            let fake = FakeFlink::start(FakeOptions {
+                latency,
+                ..FakeOptions::default()
+            })
+            .await
+            .unwrap();
             let session = serde_json::from_value(json!({
                 "metadata": { "name": format!("s{n}") },
                 "spec": { "endpoint": { "url": fake.url() } },
             }));
-            sessions.create(&PostParams::default(), &session.unwrap()).await.unwrap();
+            sessions
+                .create(&PostParams::default(), &session.unwrap())
+                .await
+                .unwrap();
             fakes.push(fake);
         }
-        Self { plane, client, fakes, directory: tempfile::tempdir().unwrap() }
+        Self {
+            plane,
+            client,
+            fakes,
+            directory: tempfile::tempdir().unwrap(),
+        }
     }
 
     pub fn jobs(&self) -> Api<FlinkSessionJob> {
@@ -70,7 +85,11 @@ impl World {
         let sessions: Api<FlinkSession> = Api::namespaced(self.client.clone(), "default");
         loop {
             let list = sessions.list(&ListParams::default()).await.unwrap();
-            let ready = |s: &FlinkSession| s.status.as_ref().is_some_and(|s| s.phase == Some(api::session::SessionPhase::Ready));
+            let ready = |s: &FlinkSession| {
+                s.status
+                    .as_ref()
+                    .is_some_and(|s| s.phase == Some(api::session::SessionPhase::Ready))
+            };
             if list.items.iter().all(ready) {
                 return;
             }
@@ -81,7 +100,9 @@ impl World {
     /// Creates jobs with eight creators and waits until all are Running: the time from the first create on.
     pub async fn run_jobs(&self, prefix: &str, jobs: usize) -> Duration {
         let api = self.jobs();
-        let events = watcher(api.clone(), watcher::Config::default()).default_backoff().applied_objects();
+        let events = watcher(api.clone(), watcher::Config::default())
+            .default_backoff()
+            .applied_objects();
         let begun = Instant::now();
         let create = stream::iter(0..jobs)
             .map(|n| {
@@ -95,8 +116,14 @@ impl World {
             let mut events = std::pin::pin!(events);
             while running.len() < jobs {
                 let job = tokio::time::timeout(Duration::from_secs(120), events.next()).await;
-                let Ok(Some(Ok(job))) = job else { panic!("{} of {jobs} jobs run", running.len()) };
-                if job.status.as_ref().is_some_and(|status| status.phase == Some(Phase::Running)) {
+                let Ok(Some(Ok(job))) = job else {
+                    panic!("{} of {jobs} jobs run", running.len())
+                };
+                if job
+                    .status
+                    .as_ref()
+                    .is_some_and(|status| status.phase == Some(Phase::Running))
+                {
                     running.insert(job.name_any());
                 }
             }
@@ -117,7 +144,8 @@ impl World {
             let begun = Instant::now();
             assert!(self.fakes[n % self.fakes.len()].fail_job(id, "java.lang.IllegalStateException: broken"));
             let failed = |job: Option<&FlinkSessionJob>| {
-                job.and_then(|job| job.status.as_ref()).is_some_and(|status| status.phase == Some(Phase::Failed))
+                job.and_then(|job| job.status.as_ref())
+                    .is_some_and(|status| status.phase == Some(Phase::Failed))
             };
             await_condition(api.clone(), &name, failed).await.unwrap();
             worst = worst.max(begun.elapsed());

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::{Client, Resource, ResourceExt, runtime::reflector::Store};
 
-use super::{allowed::AllowedEndpoint, jars::Jars, memory::Memories, permits::Permits};
+use super::{allowed::AllowedEndpoint, jars::Jars, memory::Memories, permits::Permits, session::Resolutions};
 use crate::{
     api::{FlinkSession, FlinkSessionJob, Reason},
     events::{Event, EventQueue, EventType},
@@ -59,6 +59,8 @@ pub struct Context {
     pub permits: Permits,
     /// What this process remembers of each resource.
     pub memories: Memories,
+    /// When sessions were resolved.
+    pub(super) resolutions: Resolutions,
     /// Kubernetes Events.
     pub events: EventQueue,
     /// Metrics.

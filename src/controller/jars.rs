@@ -5,7 +5,7 @@
 //! the intent of each submission: a jar that an intent names is never deleted.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -71,7 +71,7 @@ enum Progress {
 #[derive(Debug)]
 struct Entry {
     progress: Progress,
-    waiters: Vec<ObjectRef<FlinkSessionJob>>,
+    waiters: HashSet<ObjectRef<FlinkSessionJob>>,
     failures: u32,
 }
 
@@ -139,7 +139,7 @@ impl Jars {
             let mut entries = self.entries.lock();
             let fresh = || Entry {
                 progress: Progress::Preparing,
-                waiters: Vec::new(),
+                waiters: HashSet::new(),
                 failures: 0,
             };
             let known = entries.contains_key(need);
@@ -149,9 +149,7 @@ impl Jars {
                 Progress::Ready { process: has, at, .. } => Some(has) == process.as_ref() && at.elapsed() < FRESH,
                 Progress::Refused { until, .. } | Progress::Retrying { until, .. } => now < *until,
             };
-            if !entry.waiters.contains(&object) {
-                entry.waiters.push(object);
-            }
+            entry.waiters.insert(object);
             if busy {
                 return;
             }

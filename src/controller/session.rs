@@ -1,6 +1,10 @@
 //! The controller of `FlinkSession`: where the cluster is, what it says, and when the resource may go.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use jiff::Timestamp;
 use kube::{
@@ -8,6 +12,7 @@ use kube::{
     api::{ListParams, Patch, PatchParams, PostParams},
     runtime::controller::Action,
 };
+use parking_lot::Mutex;
 use serde_json::json;
 use tracing::error;
 
@@ -26,7 +31,7 @@ use crate::{
     job::{Refusal, registry_id},
     kubernetes::{ApiError, within},
     metrics::{EventType, Kind, ReconcileOutcome},
-    registry::{Reach, SessionKey, State},
+    registry::{Connection, Reach, SessionKey, State},
 };
 
 /// A session whose target is not there yet is looked at again after this time.
@@ -84,9 +89,15 @@ async fn drive(session: &FlinkSession, ctx: &Shared) -> Result<Action, super::Er
         finalizers(&api, session, true).await?;
         return Ok(Action::requeue(Duration::from_millis(10)));
     }
-    let resolved = endpoint::resolve(ctx, session).await?;
+    let resolved = match ctx.resolutions.still_good(ctx, &key, session) {
+        Some(connection) => Resolved::At(Box::new(connection)),
+        None => endpoint::resolve(ctx, session).await?,
+    };
     let state = match &resolved {
-        Resolved::At(connection) => Some(ctx.registry.follow(&key, connection.as_ref().clone()).state()),
+        Resolved::At(connection) => {
+            ctx.resolutions.note(&key, session);
+            Some(ctx.registry.follow(&key, connection.as_ref().clone()).state())
+        }
         Resolved::Not { .. } => {
             if ctx.registry.cluster(&key).is_some() && !matches!(&resolved, Resolved::Not { transient: true, .. }) {
                 ctx.registry.forget(&key);
@@ -118,6 +129,34 @@ async fn drive(session: &FlinkSession, ctx: &Shared) -> Result<Action, super::Er
         _ if session.spec.flink_deployment_ref.is_some() => Action::requeue(Duration::from_secs(30)),
         _ => Action::await_change(),
     })
+}
+
+/// When sessions were resolved: a change on the cluster alone is no reason to read Services and Secrets again.
+#[derive(Debug, Default)]
+pub(super) struct Resolutions {
+    made: Mutex<HashMap<SessionKey, (i64, Instant)>>,
+}
+
+impl Resolutions {
+    fn note(&self, key: &SessionKey, session: &FlinkSession) {
+        let generation = session.metadata.generation.unwrap_or_default();
+        let mut made = self.made.lock();
+        let entry = made.entry(key.clone()).or_insert((generation, Instant::now()));
+        if entry.0 != generation || entry.1.elapsed() >= CREDENTIALS_AGAIN {
+            *entry = (generation, Instant::now());
+        }
+    }
+
+    /// The connection of a session that answers, and that was resolved for this spec not long ago.
+    fn still_good(&self, ctx: &Context, key: &SessionKey, session: &FlinkSession) -> Option<Connection> {
+        let (generation, at) = *self.made.lock().get(key)?;
+        let cluster = ctx
+            .registry
+            .cluster(key)
+            .filter(|cluster| cluster.state().reach == Reach::Up)?;
+        let current = Some(generation) == session.metadata.generation && at.elapsed() < CREDENTIALS_AGAIN;
+        current.then(|| cluster.connection().clone())
+    }
 }
 
 /// The jobs that may still have something on the cluster, by a quorum list.

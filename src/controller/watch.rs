@@ -82,6 +82,7 @@ pub async fn run(parts: Parts, shutdown: CancellationToken) {
         jars: Jars::new(parts.fetcher, parts.installation),
         permits: Permits::new(parts.submissions, wake.jobs.clone()),
         memories: Memories::default(),
+        resolutions: session::Resolutions::default(),
         events: parts.events,
         metrics: parts.metrics.clone(),
         leadership: parts.leadership.clone(),
