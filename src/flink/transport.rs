@@ -240,7 +240,11 @@ impl Transport {
 fn refused_by_flink(call: Call, status: u16, body: &ErrorBody, failure: Failure) -> FlinkError {
     let says = |text: &str| body.mentions(text);
     // `RouterHandler` and `StaticFileServerHandler`: no such endpoint on this server.
-    let no_route = status == 404 && (says("Not found: /") || says("Unable to load requested file"));
+    let no_route = match status {
+        404 => says("Not found: /") || says("Unable to load requested file"),
+        400 => says("POST request not allowed"),
+        _ => false,
+    };
     let of_jars = call.name.contains("/jars");
     if no_route && of_jars {
         FlinkError::SubmissionDisabled(failure)

@@ -4,5 +4,7 @@
 #[cfg(test)]
 mod artifact;
 #[cfg(test)]
+mod contract;
+#[cfg(test)]
 mod frame;
 mod model;

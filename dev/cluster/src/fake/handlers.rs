@@ -199,13 +199,16 @@ async fn run(shared: &Shared, jar_id: &str, body: &Body) -> Handled {
     let initializing = reading(shared, |jm, now| submit(jm, now, jar_id, id, &run, &main))?;
     tokio::time::sleep(initializing).await;
     let is_1x = shared.jobmanager.lock().options.is_1x();
-    // Flink 1.x leaves the program at its first `execute`; 2.x runs on and refuses the second.
-    if main.program == Program::ExecutesTwice && !is_1x {
+    // The client's environment refuses its second `execute`. In another environment, 1.x leaves the program unharmed
+    // and 2.x submits, and refuses the second job as a duplicate of the first.
+    if main.program == Program::ExecutesTwice {
+        Err(Refusal::second_execute(is_1x))
+    } else if main.program == Program::UsesTwoEnvironments && !is_1x {
         Err(Refusal::duplicate("second", false))
     } else if main.program == Program::ThrowsAfterExecute {
         Err(Refusal::program(
-            "after execute",
-            &["java.lang.RuntimeException: after execute"],
+            "main throws after execute",
+            &["java.lang.IllegalStateException: main throws after execute"],
         ))
     } else if is_1x {
         Ok(json!({"jobid": id.to_string()}))

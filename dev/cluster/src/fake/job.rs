@@ -171,7 +171,7 @@ impl Job {
         let (after, state) = if let Program::Bounded { runs_for } = self.program {
             (runs_for, State::Finished)
         } else if let Program::FailingTask { after } = self.program {
-            let cause = "java.lang.IllegalStateException: the task fails on purpose";
+            let cause = "java.lang.IllegalStateException: the task fails on purpose after 0 records";
             self.failure = Some(super::printed::task_failure(cause));
             (after, State::Failed)
         } else {

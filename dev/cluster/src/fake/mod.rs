@@ -18,7 +18,7 @@
 //! ```
 //!
 //! What a job does is read off its entry class and arguments, named as the test jobs are: `CounterJob` (and any other
-//! class) runs for ever, `BoundedJob --seconds 2`, `ThrowingMain`, `NoExecute`, `TwoExecutes`, `FailingTask`,
+//! class) runs for ever, `BoundedJob --seconds 2`, `ThrowingMain`, `NoExecute`, `TwoExecutes`, `TwoEnvironments`, `FailingTask`,
 //! `SleepingMain --sleep-seconds 3`, `ThrowsAfterExecute`, `MissingClass`; `--run-ms`, `--sleep-ms` and `--name` as well.
 //! A savepoint path with `missing` in it does not exist.
 

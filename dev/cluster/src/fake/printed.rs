@@ -71,6 +71,20 @@ impl Refusal {
         Self::program(&main_error, &causes.each_ref().map(String::as_str))
     }
 
+    /// `execute` was called a second time in one environment.
+    pub(super) fn second_execute(is_1x: bool) -> Self {
+        let what = if is_1x {
+            "one execute() or executeAsync() call"
+        } else {
+            "1 streaming jobs"
+        };
+        let told = format!("Cannot have more than {what} in a single environment.");
+        Self::program(
+            &told,
+            &[&format!("org.apache.flink.util.FlinkRuntimeException: {told}")],
+        )
+    }
+
     pub(super) fn job_not_found(id: &str) -> Self {
         let chain = [
             format!("org.apache.flink.runtime.rest.NotFoundException: Job {id} not found"),

@@ -18,8 +18,10 @@ pub(super) enum Program {
     ThrowsAfterExecute,
     /// `NoExecute`: returns without a job.
     NeverExecutes,
-    /// `TwoExecutes`: calls `execute` twice.
+    /// `TwoExecutes`: calls `execute` twice in one environment.
     ExecutesTwice,
+    /// `TwoEnvironments`: calls `execute` twice, in two environments.
+    UsesTwoEnvironments,
     /// `FailingTask`: is accepted, and its task fails soon after.
     FailingTask { after: Duration },
     /// `MissingClass`: the jar does not have the class.
@@ -53,6 +55,7 @@ impl Main {
             "ThrowsAfterExecute" => (Program::ThrowsAfterExecute, "first"),
             "NoExecute" => (Program::NeverExecutes, ""),
             "TwoExecutes" => (Program::ExecutesTwice, "first"),
+            "TwoEnvironments" => (Program::UsesTwoEnvironments, "first"),
             "FailingTask" => (
                 Program::FailingTask {
                     after: Duration::from_millis(50),

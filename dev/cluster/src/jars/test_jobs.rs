@@ -36,6 +36,8 @@ const SOURCES: &[(&str, &str)] = sources![
     "NoExecute.java",
     "SleepingMain.java",
     "ThrowingMain.java",
+    "ThrowsAfterExecute.java",
+    "TwoEnvironments.java",
     "TwoExecutes.java",
 ];
 
@@ -51,10 +53,14 @@ pub enum TestJob {
     Bounded,
     /// The main method throws `IllegalArgumentException`.
     ThrowingMain,
+    /// The main method submits a job named `first` that runs for ever, and throws `IllegalStateException` then.
+    ThrowsAfterExecute,
     /// The main method never calls `execute`.
     NoExecute,
-    /// The main method calls `execute` twice, for jobs `first` and `second` that run for ever.
+    /// The main method calls `execute` twice in one environment, for jobs `first` and `second` that run for ever.
     TwoExecutes,
+    /// The main method calls `execute` in two environments, for jobs `first`, which runs for ever, and `second`.
+    TwoEnvironments,
     /// The main method sleeps for `--sleep-seconds N`, or for ever without it; then as `Counter`, named `slept`.
     SleepingMain,
     /// The task throws `IllegalStateException` at once, or after `--fail-after N` records; there is no restart; named
@@ -64,12 +70,14 @@ pub enum TestJob {
 
 impl TestJob {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::Counter,
         Self::Bounded,
         Self::ThrowingMain,
+        Self::ThrowsAfterExecute,
         Self::NoExecute,
         Self::TwoExecutes,
+        Self::TwoEnvironments,
         Self::SleepingMain,
         Self::FailingTask,
     ];
@@ -81,8 +89,10 @@ impl TestJob {
             Self::Counter => "CounterJob",
             Self::Bounded => "BoundedJob",
             Self::ThrowingMain => "ThrowingMain",
+            Self::ThrowsAfterExecute => "ThrowsAfterExecute",
             Self::NoExecute => "NoExecute",
             Self::TwoExecutes => "TwoExecutes",
+            Self::TwoEnvironments => "TwoEnvironments",
             Self::SleepingMain => "SleepingMain",
             Self::FailingTask => "FailingTask",
         };
