@@ -70,11 +70,9 @@ fn with_python(fill: &Fill, release: &str, jar: &str) -> Result<PathBuf, Error> 
         ])
         .arg("--target")
         .args([&packages, Path::new(RESOLVER)]);
-    fill.run(
-        &install,
-        Measure::Time,
-        "It needs pip and its package index; or install Maven and put mvn on the PATH.",
-    )?;
+    let label = "installing a Maven resolver (a Python package)";
+    let remedy = "It needs pip and its package index; or install Maven and put mvn on the PATH.";
+    fill.step(label, &install, Measure::Time, remedy)?;
     let repository = folder.join("repository");
     let mut resolve = Command::new(&python);
     resolve
