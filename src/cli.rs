@@ -177,10 +177,17 @@ fn timing(lease: Duration) -> Timing {
     }
 }
 
-/// Parses the command line and runs the command.
+/// Parses the command line of this process and runs the command.
 #[must_use]
 pub fn main() -> ExitCode {
-    let result = match Cli::parse().command {
+    main_from(std::env::args_os())
+}
+
+/// Parses a command line, whose first word is the program, and runs the command. For programs that contain the operator,
+/// like the demo.
+#[must_use]
+pub fn main_from(arguments: impl IntoIterator<Item = std::ffi::OsString>) -> ExitCode {
+    let result = match Cli::parse_from(arguments).command {
         Command::Crds => crds(),
         Command::Run(run) => start(*run),
     };
