@@ -93,12 +93,13 @@ struct Run {
 }
 
 #[derive(Debug, Args)]
+#[allow(clippy::struct_field_names, reason = "the names are the flags")]
 struct Artifacts {
     /// Where jars are kept while they are needed.
     #[arg(long, value_name = "DIR")]
     artifact_cache_dir: Option<PathBuf>,
-    /// A place that jars may come from although it would be refused: [NAMESPACE=]URL-PREFIX or [NAMESPACE=]s3://BUCKET/PREFIX/.
-    /// Repeatable.
+    /// A place that jars may come from although it would be refused: `[NAMESPACE=]URL-PREFIX` or
+    /// `[NAMESPACE=]s3://BUCKET/PREFIX/`. Repeatable.
     #[arg(long, value_name = "PREFIX")]
     allowed_artifact: Vec<AllowedArtifact>,
     /// Allow jars over plain http from public hosts.

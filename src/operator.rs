@@ -87,7 +87,7 @@ pub async fn run(options: Options) -> Result<(), Error> {
     let metrics = Metrics::new();
     let health = Health::default();
     let server = Server::bind(options.listen, health.clone(), metrics.clone()).await?;
-    let served = tokio::spawn(server.run(shutdown.clone()));
+    let serving = tokio::spawn(server.run(shutdown.clone()));
     let config = options.target.config().await?;
     let client = connect(&config, &Limits::default())?;
     let installation = installation_id(&client, &options.namespace, &format!("{}-identity", options.release)).await?;
@@ -148,7 +148,7 @@ pub async fn run(options: Options) -> Result<(), Error> {
         None => Ok(()),
     };
     let _ = tokio::time::timeout(Duration::from_secs(3), told).await;
-    let _ = tokio::time::timeout(Duration::from_secs(3), served).await;
+    let _ = tokio::time::timeout(Duration::from_secs(3), serving).await;
     outcome.map_err(Error::from)
 }
 

@@ -12,6 +12,7 @@ use super::{
 use crate::flink::JobId;
 
 /// A Flink session cluster.
+#[allow(clippy::duplicated_attributes, reason = "each printer column has a type_ of its own")]
 #[derive(Debug, Clone, PartialEq, Eq, CustomResource, KubeSchema, Serialize, Deserialize)]
 #[kube(
     group = "flinkjobs.dev",

@@ -202,15 +202,15 @@ impl Jars {
                     Progress::Retrying { refusal, until }
                 };
                 let waiters = entry.waiters.clone();
-                waiters.iter().cloned().for_each(|object| {
-                    let _ = ctx.wake.jobs.send(object);
-                });
+                for object in &waiters {
+                    let _ = ctx.wake.jobs.send(object.clone());
+                }
                 let ctx = Arc::clone(ctx);
                 tokio::spawn(async move {
                     tokio::time::sleep_until((until + Duration::from_millis(10)).into()).await;
-                    waiters.into_iter().for_each(|object| {
+                    for object in waiters {
                         let _ = ctx.wake.jobs.send(object);
-                    });
+                    }
                 });
             }
         }
@@ -344,10 +344,10 @@ impl Jars {
             self.forget(key, &jar_id);
             match cluster.client().delete_jar(&jar_id).await {
                 Ok(()) => {
-                    info!(session = %key.name, namespace = %key.namespace, %jar_id, "deleted a jar that nobody needs")
+                    info!(session = %key.name, namespace = %key.namespace, %jar_id, "deleted a jar that nobody needs");
                 }
                 Err(error) => {
-                    warn!(session = %key.name, namespace = %key.namespace, %jar_id, %error, "a jar could not be deleted")
+                    warn!(session = %key.name, namespace = %key.namespace, %jar_id, %error, "a jar could not be deleted");
                 }
             }
         }

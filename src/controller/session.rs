@@ -141,7 +141,7 @@ impl Resolutions {
     fn note(&self, key: &SessionKey, session: &FlinkSession) {
         let generation = session.metadata.generation.unwrap_or_default();
         let mut made = self.made.lock();
-        let entry = made.entry(key.clone()).or_insert((generation, Instant::now()));
+        let entry = made.entry(key.clone()).or_insert_with(|| (generation, Instant::now()));
         if entry.0 != generation || entry.1.elapsed() >= CREDENTIALS_AGAIN {
             *entry = (generation, Instant::now());
         }
@@ -245,7 +245,7 @@ async fn write(
         && let Ok(age) = Duration::try_from(now.duration_since(last))
         && age < NUMBERS_EVERY
     {
-        return Ok(Some((NUMBERS_EVERY - age).max(Duration::from_millis(50))));
+        return Ok(Some((NUMBERS_EVERY.saturating_sub(age)).max(Duration::from_millis(50))));
     }
     status.updated_at = Some(now);
     let mut stored = FlinkSession::new(&session.name_any(), session.spec.clone());
@@ -289,6 +289,7 @@ fn wanted(
     users: &[String],
     now: Timestamp,
 ) -> FlinkSessionStatus {
+    use ConditionType::{Ready, Reconciling, Stalled};
     let mut status = old.clone();
     let generation = session.metadata.generation.unwrap_or_default();
     status.observed_generation = generation;
@@ -307,7 +308,6 @@ fn wanted(
     let mut put = |kind, value, reason, message: &str| {
         condition::set(&mut status.conditions, kind, value, reason, message, generation, now);
     };
-    use ConditionType::{Ready, Reconciling, Stalled};
     put(Ready, standing.0, refusal.reason, &refusal.message);
     match standing.1 {
         Some(Stalled) => put(Stalled, ConditionStatus::True, refusal.reason, &refusal.message),

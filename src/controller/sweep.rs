@@ -119,7 +119,7 @@ async fn all_owners(ctx: &Shared) -> Result<HashSet<UidHash>, ApiError> {
         owners.extend(
             page.items
                 .iter()
-                .filter_map(|job| job.uid())
+                .filter_map(ResourceExt::uid)
                 .map(|uid| UidHash::of(&uid)),
         );
         match page.metadata.continue_.filter(|token| !token.is_empty()) {
@@ -150,7 +150,7 @@ async fn confirmed(ctx: &Shared, (key, job_id): &(SessionKey, JobId)) {
         match cluster.client().cancel(*job_id).await {
             Ok(()) => info!(session = %key.name, namespace = %key.namespace, %job_id, "cancelled an orphan"),
             Err(error) => {
-                warn!(session = %key.name, namespace = %key.namespace, %job_id, %error, "an orphan could not be cancelled")
+                warn!(session = %key.name, namespace = %key.namespace, %job_id, %error, "an orphan could not be cancelled");
             }
         }
     }

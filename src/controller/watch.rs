@@ -66,6 +66,7 @@ pub struct Parts {
 }
 
 /// Runs the controllers until `shutdown`, or until leadership is lost.
+#[allow(clippy::too_many_lines, reason = "it puts the parts together, one after the other")]
 pub async fn run(parts: Parts, shutdown: CancellationToken) {
     let (jobs_wake, jobs_woken) = mpsc::unbounded_channel();
     let (sessions_wake, sessions_woken) = mpsc::unbounded_channel();
@@ -122,13 +123,19 @@ pub async fn run(parts: Parts, shutdown: CancellationToken) {
         .reconcile_on(woken(jobs_woken))
         .graceful_shutdown_on(stop.clone().cancelled_owned())
         .run(gated, drive::failed, Arc::clone(&ctx))
-        .for_each(|result| future::ready(logged("FlinkSessionJob", result.err())));
+        .for_each(|result| {
+            logged("FlinkSessionJob", result.err());
+            future::ready(())
+        });
     let session_controller = Controller::for_stream(session_triggers, sessions)
         .with_config(config)
         .reconcile_on(woken(sessions_woken))
         .graceful_shutdown_on(stop.clone().cancelled_owned())
         .run(session::reconcile, session::failed, Arc::clone(&ctx))
-        .for_each(|result| future::ready(logged("FlinkSession", result.err())));
+        .for_each(|result| {
+            logged("FlinkSession", result.err());
+            future::ready(())
+        });
     let sweeper = sweep::run(
         Arc::clone(&ctx),
         parts.sweep_every,
@@ -263,7 +270,7 @@ impl Index {
         let foreign = |id: &crate::flink::JobId| id.owner() != UidHash::of(&uid);
         let adopted = status
             .and_then(|status| status.job_id)
-            .or(job.spec.adopt.as_ref().map(|adopt| adopt.job_id));
+            .or_else(|| job.spec.adopt.as_ref().map(|adopt| adopt.job_id));
         self.ctx
             .registry
             .claim(&key, UidHash::of(&uid), object, adopted.filter(foreign));
@@ -298,7 +305,9 @@ impl Index {
             .filter(|object| !listed.contains(object))
             .cloned()
             .collect();
-        gone.iter().for_each(|object| self.release(object));
+        for object in &gone {
+            self.release(object);
+        }
     }
 }
 

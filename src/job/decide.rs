@@ -110,8 +110,7 @@ fn lost_status(o: &Observed<'_>) -> Option<Plan> {
         o,
         Reason::StateUnknown,
         "the record of this job was lost and the cluster lists no job of it. If it is safe to start it, change \
-         spec.restartNonce"
-            .to_owned(),
+         spec.restartNonce",
     );
     Some(start::idle(o, status))
 }

@@ -167,8 +167,11 @@ fn end(o: &Observed<'_>, mut status: JobStatus) -> Plan {
 fn nothing_left(o: &Observed<'_>, mut status: JobStatus) -> Plan {
     if let Some(intent) = o.status.submission() {
         match submit::standing(o, intent) {
-            Submission::Seen(_) | Submission::Nothing(submit::Nothing::NotSent(_) | submit::Nothing::JarMissing) => {}
-            Submission::Nothing(submit::Nothing::Rejected(_)) | Submission::Ambiguous => {}
+            Submission::Seen(_)
+            | Submission::Ambiguous
+            | Submission::Nothing(
+                submit::Nothing::NotSent(_) | submit::Nothing::JarMissing | submit::Nothing::Rejected(_),
+            ) => {}
             Submission::Nothing(submit::Nothing::OtherJob(other)) => {
                 if let Some(job) = o
                     .up()

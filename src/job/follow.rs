@@ -97,7 +97,7 @@ fn lost(o: &Observed<'_>, mut status: JobStatus) -> Plan {
          spec.restartNonce"
     );
     close(&mut status, RunOutcome::Lost);
-    start::fail(&mut status, o, Reason::JobLost, message);
+    start::fail(&mut status, o, Reason::JobLost, &message);
     start::idle(o, status)
 }
 

@@ -44,6 +44,7 @@ pub enum Effect {
 
 /// What the decision needs before it can go on. Each is idempotent and changes nothing that matters.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+#[allow(clippy::struct_excessive_bools, reason = "a set of wishes, each of its own")]
 pub struct Wants {
     /// A job list that is begun from now on, and the JobManager's identity after it.
     pub confirm: bool,

@@ -95,8 +95,8 @@ pub(super) fn confirm(rule: &'static str, status: JobStatus) -> Plan {
 }
 
 /// Records why there is no job.
-pub(super) fn fail(status: &mut JobStatus, o: &Observed<'_>, reason: Reason, message: String) {
-    let message = condition::bounded(&message);
+pub(super) fn fail(status: &mut JobStatus, o: &Observed<'_>, reason: Reason, message: &str) {
+    let message = condition::bounded(message);
     status.failure = Some(Failure {
         reason: reason.to_string(),
         message,
@@ -106,6 +106,7 @@ pub(super) fn fail(status: &mut JobStatus, o: &Observed<'_>, reason: Reason, mes
 }
 
 /// The last rule: nothing runs.
+#[allow(clippy::unnecessary_wraps, reason = "it stands in the list of rules")]
 pub(super) fn rule(o: &Observed<'_>) -> Option<Plan> {
     Some(idle(o, o.status.clone()))
 }
@@ -164,8 +165,7 @@ fn wanted(o: &Observed<'_>, status: &JobStatus) -> Wanted {
     let resumed = accepted.state != DesiredState::Running;
     let start = match status.last_outcome() {
         // Created as Draft or Suspended, or an attempt that provably sent nothing.
-        None => true,
-        Some(RunOutcome::Replaced | RunOutcome::Suspended | RunOutcome::Cancelled) => true,
+        None | Some(RunOutcome::Replaced | RunOutcome::Suspended | RunOutcome::Cancelled) => true,
         Some(RunOutcome::Finished | RunOutcome::Failed | RunOutcome::Rejected) => edited || resumed,
         Some(RunOutcome::Canceled) => nonce || resumed,
         Some(RunOutcome::Lost) => nonce,

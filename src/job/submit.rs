@@ -214,7 +214,7 @@ fn nothing_ran(o: &Observed<'_>, intent: &SubmitIntent, why: Nothing) -> Plan {
             let message = format!(
                 "Flink refused the submission: {message}. Correct the program or its arguments; any edit of the spec tries again"
             );
-            start::fail(&mut status, o, Reason::SubmissionRejected, message);
+            start::fail(&mut status, o, Reason::SubmissionRejected, &message);
             start::idle(o, status)
         }
         Nothing::OtherJob(other) => {
@@ -224,7 +224,7 @@ fn nothing_ran(o: &Observed<'_>, intent: &SubmitIntent, why: Nothing) -> Plan {
                 "the cluster started the job as {other} instead of under the JobID it was told, so it cannot be kept from \
                  running twice; it is cancelled. Use a Flink version that takes jobId in /jars/:id/run"
             );
-            start::fail(&mut status, o, Reason::SubmissionRejected, message);
+            start::fail(&mut status, o, Reason::SubmissionRejected, &message);
             let mut plan = start::idle(o, status);
             plan.effect = None;
             plan
@@ -277,8 +277,7 @@ fn ambiguous(o: &Observed<'_>, intent: &SubmitIntent) -> Plan {
         o,
         Reason::ResultUnknown,
         "the submission was under way when the operator or the JobManager went away, and it cannot be known whether the job \
-         ran. If it may run again, change spec.restartNonce, or set onUnknownResult: Resubmit"
-            .to_owned(),
+         ran. If it may run again, change spec.restartNonce, or set onUnknownResult: Resubmit",
     );
     start::idle(o, status)
 }

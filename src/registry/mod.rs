@@ -98,6 +98,7 @@ impl Registry {
     }
 
     /// Follows a cluster at this connection. A session that is followed at the same one already keeps its poller.
+    #[must_use]
     pub fn follow(&self, key: &SessionKey, connection: Connection) -> Arc<Cluster> {
         let mut clusters = self.clusters.write();
         if let Some(cluster) = clusters.get(key)

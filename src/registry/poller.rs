@@ -155,8 +155,8 @@ impl Poller {
     async fn count_slots(&mut self, client: &FlinkClient, state: &mut State, contact: bool) -> Vec<UidHash> {
         let wanted = self.cluster.wishes(|wishes| !wishes.slots.is_empty());
         let age = state.overview.map(|overview| overview.started.elapsed());
-        let stale = |limit: Duration| age.is_none_or(|age| age >= limit);
-        if contact || (wanted && stale(OVERVIEW_AGE)) || (self.changed && stale(STATUS_AGE)) {
+        let older_than = |limit: Duration| age.is_none_or(|age| age >= limit);
+        if contact || (wanted && older_than(OVERVIEW_AGE)) || (self.changed && older_than(STATUS_AGE)) {
             let started = Instant::now();
             let Ok(overview) = client.overview().await else {
                 return Vec::new();

@@ -7,4 +7,5 @@ mod artifact;
 mod contract;
 #[cfg(test)]
 mod frame;
+#[cfg(test)]
 mod model;

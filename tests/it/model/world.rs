@@ -1,6 +1,9 @@
 //! The world of the model: what is true, what each operator process believes, and every step that can happen.
 
-use std::{collections::BTreeMap, fmt};
+use std::{
+    collections::BTreeMap,
+    fmt::{self, Write},
+};
 
 use flink_job_operator::{
     api::{FlinkSessionJobSpec, JobStatus, Phase, Reason, condition, job::DesiredState, status::RunOutcome},
@@ -382,6 +385,7 @@ impl World {
     }
 
     /// One turn of the driver, as `controller` does it.
+    #[allow(clippy::too_many_lines, reason = "a turn is one walk from observation to record")]
     fn turn(&self, n: usize, reply_lost: bool) -> Option<Self> {
         let plan = self.plan(n)?;
         let mut world = self.clone();
@@ -508,6 +512,7 @@ impl World {
         waits.then_some(self)
     }
 
+    #[allow(clippy::unnecessary_wraps, reason = "it is one of the steps")]
     fn refuse(mut self, n: usize) -> Option<Self> {
         let post = self.posts.remove(n);
         let refusal = flink_job_operator::job::Refusal::new(Reason::ClusterUnreachable, "refused");
@@ -709,11 +714,12 @@ impl World {
             if let Some(plan) = self.plan(n) {
                 let known = &self.leaders[n];
                 let stale = known.object.as_ref().map(|o| o.version) != object.map(|o| o.version);
-                text.push_str(&format!(
+                let _ = write!(
+                    text,
                     "; operator {n}{}: {}",
                     if stale { " (stale)" } else { "" },
                     plan.rule
-                ));
+                );
             }
         }
         text
