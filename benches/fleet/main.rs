@@ -4,6 +4,18 @@
 //! `cargo bench --bench fleet` runs the small fleet and the latencies; `cargo bench --bench fleet -- --large` adds ten
 //! thousand jobs on twenty clusters. It prints a table, and what fell short of its target by how much; it fails nothing.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::too_many_lines,
+    reason = "like a test, a benchmark ends where something goes wrong, and it prints its table"
+)]
+
 mod bare;
 mod latency;
 mod measure;
@@ -104,7 +116,7 @@ async fn fleet(table: &mut Table, jobs: usize, clusters: usize, latency: Duratio
             cpu_seconds: 10.0,
         }
     };
-    let cpu = (after.cpu - before.cpu).as_secs_f64() * 60.0 / ticks;
+    let cpu = after.cpu.saturating_sub(before.cpu).as_secs_f64() * 60.0 / ticks;
     let cpu_target = (jobs <= 1000).then_some((cpu, targets.cpu_seconds));
     let per_tick = f64::from(u32::try_from(requests).unwrap()) / ticks / f64::from(u32::try_from(clusters).unwrap());
     table.row(

@@ -84,7 +84,8 @@ pub fn explore(scenario: &Scenario) -> Result<Report, Violation> {
         }
         for (step, after) in world.steps(scenario) {
             steps += 1;
-            let next = u32::try_from(nodes.len()).unwrap();
+            // Never more than MAX_STATES.
+            let next = u32::try_from(nodes.len()).unwrap_or(u32::MAX);
             let reached = *ids.entry(fingerprint(&after)).or_insert(next);
             let fair = step.is_fair();
             if reached == next {
