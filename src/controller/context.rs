@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::{Client, Resource, ResourceExt, runtime::reflector::Store};
 
-use super::{allowed::AllowedEndpoint, jars::Jars, memory::Memories, permits::Permits, session::Resolutions};
+use super::{allowed::AllowedEndpoint, jars::Jars, memory::Memories, permits::Permits, resolutions::Resolutions};
 use crate::{
     api::{FlinkSession, FlinkSessionJob, Reason},
     events::{Event, EventQueue, EventType},

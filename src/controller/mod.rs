@@ -17,6 +17,7 @@ mod observe;
 mod permits;
 mod program;
 mod record;
+mod resolutions;
 mod session;
 mod sweep;
 mod wants;

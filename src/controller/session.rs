@@ -1,10 +1,6 @@
 //! The controller of `FlinkSession`: where the cluster is, what it says, and when the resource may go.
 
-use std::{
-    collections::HashMap,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use kube::{
@@ -12,13 +8,13 @@ use kube::{
     api::{ListParams, Patch, PatchParams, PostParams},
     runtime::controller::Action,
 };
-use parking_lot::Mutex;
 use serde_json::json;
 use tracing::error;
 
 use super::{
     context::{API_DEADLINE, Context, Shared},
     endpoint::{self, Resolved},
+    resolutions::CREDENTIALS_AGAIN,
 };
 use crate::{
     api::{
@@ -31,14 +27,11 @@ use crate::{
     job::{Refusal, registry_id},
     kubernetes::{ApiError, within},
     metrics::{EventType, Kind, ReconcileOutcome},
-    registry::{Connection, Reach, SessionKey, State},
+    registry::{Reach, SessionKey, State},
 };
 
 /// A session whose target is not there yet is looked at again after this time.
 const UNRESOLVED_AGAIN: Duration = Duration::from_secs(5);
-
-/// Credentials are read again this often, and after they were refused.
-const CREDENTIALS_AGAIN: Duration = Duration::from_secs(60);
 
 /// The numbers in the status are written at most this often.
 const NUMBERS_EVERY: Duration = Duration::from_secs(10);
@@ -129,34 +122,6 @@ async fn drive(session: &FlinkSession, ctx: &Shared) -> Result<Action, super::Er
         _ if session.spec.flink_deployment_ref.is_some() => Action::requeue(Duration::from_secs(30)),
         _ => Action::await_change(),
     })
-}
-
-/// When sessions were resolved: a change on the cluster alone is no reason to read Services and Secrets again.
-#[derive(Debug, Default)]
-pub(super) struct Resolutions {
-    made: Mutex<HashMap<SessionKey, (i64, Instant)>>,
-}
-
-impl Resolutions {
-    fn note(&self, key: &SessionKey, session: &FlinkSession) {
-        let generation = session.metadata.generation.unwrap_or_default();
-        let mut made = self.made.lock();
-        let entry = made.entry(key.clone()).or_insert_with(|| (generation, Instant::now()));
-        if entry.0 != generation || entry.1.elapsed() >= CREDENTIALS_AGAIN {
-            *entry = (generation, Instant::now());
-        }
-    }
-
-    /// The connection of a session that answers, and that was resolved for this spec not long ago.
-    fn still_good(&self, ctx: &Context, key: &SessionKey, session: &FlinkSession) -> Option<Connection> {
-        let (generation, at) = *self.made.lock().get(key)?;
-        let cluster = ctx
-            .registry
-            .cluster(key)
-            .filter(|cluster| cluster.state().reach == Reach::Up)?;
-        let current = Some(generation) == session.metadata.generation && at.elapsed() < CREDENTIALS_AGAIN;
-        current.then(|| cluster.connection().clone())
-    }
 }
 
 /// The jobs that may still have something on the cluster, by a quorum list.

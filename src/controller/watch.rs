@@ -26,7 +26,7 @@ use super::{
     jars::Jars,
     memory::Memories,
     permits::Permits,
-    session, sweep,
+    resolutions, session, sweep,
 };
 use crate::{
     api::{FlinkSession, FlinkSessionJob},
@@ -83,7 +83,7 @@ pub async fn run(parts: Parts, shutdown: CancellationToken) {
         jars: Jars::new(parts.fetcher, parts.installation),
         permits: Permits::new(parts.submissions, wake.jobs.clone()),
         memories: Memories::default(),
-        resolutions: session::Resolutions::default(),
+        resolutions: resolutions::Resolutions::default(),
         events: parts.events,
         metrics: parts.metrics.clone(),
         leadership: parts.leadership.clone(),

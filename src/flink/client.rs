@@ -7,12 +7,13 @@ use serde::{Deserialize, de::IgnoredAny};
 
 use super::{
     JarId, JobId,
+    checkpoints::{CheckpointingStatistics, Checkpoints},
     endpoint::{ClusterEndpoint, EndpointError},
     error::{Failure, FlinkError},
+    job_manager::{ConfigEntry, JobManagerConfig},
     reply::{
-        CheckpointingStatistics, Checkpoints, ClusterFeatures, ClusterOverview, ConfigEntry, DashboardConfiguration,
-        Jar, JarList, JarRunResponse, JarUploadResponse, JobDetails, JobDetailsInfo, JobExceptionsInfo, JobFailure,
-        JobManagerConfig, JobOverview, JobsOverview, RunReply, Uploaded,
+        ClusterFeatures, ClusterOverview, DashboardConfiguration, Jar, JarList, JarRunResponse, JarUploadResponse,
+        JobDetails, JobDetailsInfo, JobExceptionsInfo, JobFailure, JobOverview, JobsOverview, RunReply, Uploaded,
     },
     request::{JarContent, RunRequest},
     transport::{Call, Observer, Transport},

@@ -1,17 +1,17 @@
 //! What Flink answers, in our types. Unknown fields are skipped, missing ones get the neutral value: 1.19 to 2.x differ.
 
-use std::{collections::BTreeMap, fmt, str::FromStr, time::Duration};
+use std::{collections::BTreeMap, fmt, time::Duration};
 
 use jiff::Timestamp;
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde::{Deserialize, Deserializer, de};
 
 use super::{
-    JarId, JobId, JobState,
+    JarId, JobId, JobManagerIdentity, JobState,
     text::{Cause, clean},
 };
 
 /// Milliseconds since 1970, as Flink writes times; zero and below mean "not yet".
-fn instant(millis: i64) -> Option<Timestamp> {
+pub(super) fn instant(millis: i64) -> Option<Timestamp> {
     (millis > 0).then(|| Timestamp::from_millisecond(millis).ok()).flatten()
 }
 
@@ -140,110 +140,6 @@ impl From<DashboardConfiguration> for ClusterFeatures {
 
 fn short_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     Ok(clean(&String::deserialize(deserializer)?))
-}
-
-/// One process of a JobManager: the UUID in the name of its own folder `flink-web-<uuid>`.
-///
-/// Made by `ClusterEntrypoint.generateClusterConfiguration` at each start. It changes exactly when the process does, so
-/// the job ids and jars that a process remembers are those of one identity.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct JobManagerIdentity([u8; 16]);
-
-impl JobManagerIdentity {
-    /// The identity with these bytes.
-    #[must_use]
-    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
-        Self(bytes)
-    }
-
-    /// Finds the folder in a path such as `/tmp/flink-web-<uuid>/flink-web-upload/<jar>`.
-    #[must_use]
-    pub fn in_path(path: &str) -> Option<Self> {
-        path.split(['/', '\\'])
-            .find_map(|folder| folder.strip_prefix("flink-web-")?.parse().ok())
-    }
-}
-
-impl fmt::Display for JobManagerIdentity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (n, byte) in self.0.iter().enumerate() {
-            if matches!(n, 4 | 6 | 8 | 10) {
-                f.write_str("-")?;
-            }
-            write!(f, "{byte:02x}")?;
-        }
-        Ok(())
-    }
-}
-
-impl fmt::Debug for JobManagerIdentity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-impl FromStr for JobManagerIdentity {
-    type Err = super::id::InvalidId;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let invalid = || super::id::InvalidId::new("JobManager identity", text);
-        let dashed = [8, 13, 18, 23].iter().all(|&n| text.as_bytes().get(n) == Some(&b'-'));
-        if text.len() != 36 || !dashed {
-            return Err(invalid());
-        }
-        let id: JobId = text.replace('-', "").parse().map_err(|_| invalid())?;
-        Ok(Self(id.0))
-    }
-}
-
-impl Serialize for JobManagerIdentity {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for JobManagerIdentity {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
-    }
-}
-
-impl schemars::JsonSchema for JobManagerIdentity {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "JobManagerIdentity".into()
-    }
-
-    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-        schemars::json_schema!({ "type": "string", "pattern": "^[0-9a-f-]{36}$", "maxLength": 36 })
-    }
-}
-
-/// `GET /jobmanager/config`: the effective configuration. Flink masks the values of secret keys.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct JobManagerConfig(pub Vec<(String, String)>);
-
-impl JobManagerConfig {
-    /// The value of a key, when it was set. Flink does not list defaults.
-    #[must_use]
-    pub fn get(&self, key: &str) -> Option<&str> {
-        self.0.iter().find(|(k, _)| k == key).map(|(_, value)| value.as_str())
-    }
-
-    /// The process that answered: the folder in `web.tmpdir`, which Flink sets at each start.
-    #[must_use]
-    pub fn identity(&self) -> Option<JobManagerIdentity> {
-        JobManagerIdentity::in_path(self.get("web.tmpdir")?)
-    }
-}
-
-#[derive(Deserialize)]
-pub(super) struct ConfigEntry {
-    pub(super) key: String,
-    pub(super) value: String,
 }
 
 /// `GET /jobs/:jobid`: one job, without its plan.
@@ -470,79 +366,4 @@ pub enum RunReply {
 #[derive(Deserialize)]
 pub(super) struct JarRunResponse {
     pub(super) jobid: JobId,
-}
-
-/// `GET /jobs/:jobid/checkpoints`: the points that a job could be restored from.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Checkpoints {
-    /// The newest completed checkpoint.
-    pub completed: Option<Checkpoint>,
-    /// The newest completed savepoint.
-    pub savepoint: Option<Checkpoint>,
-    /// What the job was last restored from.
-    pub restored: Option<Checkpoint>,
-}
-
-/// A checkpoint or a savepoint.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Checkpoint {
-    /// Its number within the job.
-    pub id: i64,
-    /// Its directory; `None` when it was not written to a place of its own.
-    pub path: Option<String>,
-    /// When it was triggered, or when the job was restored from it.
-    pub time: Option<Timestamp>,
-    /// Whether it is a savepoint.
-    pub is_savepoint: bool,
-    /// Whether its files were removed since.
-    pub discarded: bool,
-}
-
-#[derive(Deserialize)]
-pub(super) struct CheckpointingStatistics {
-    latest: LatestCheckpoints,
-}
-
-#[derive(Deserialize)]
-struct LatestCheckpoints {
-    #[serde(default)]
-    completed: Option<CheckpointInfo>,
-    #[serde(default)]
-    savepoint: Option<CheckpointInfo>,
-    #[serde(default)]
-    restored: Option<CheckpointInfo>,
-}
-
-#[derive(Deserialize)]
-struct CheckpointInfo {
-    id: i64,
-    #[serde(default)]
-    external_path: Option<String>,
-    #[serde(default, alias = "restore_timestamp")]
-    trigger_timestamp: i64,
-    #[serde(default)]
-    is_savepoint: bool,
-    #[serde(default)]
-    discarded: bool,
-}
-
-impl From<CheckpointingStatistics> for Checkpoints {
-    fn from(statistics: CheckpointingStatistics) -> Self {
-        let point = |info: CheckpointInfo| Checkpoint {
-            id: info.id,
-            // Flink's text for a checkpoint that lives nowhere by itself.
-            path: info
-                .external_path
-                .filter(|path| !path.starts_with('<') && path.len() <= 2048),
-            time: instant(info.trigger_timestamp),
-            is_savepoint: info.is_savepoint,
-            discarded: info.discarded,
-        };
-        let latest = statistics.latest;
-        Self {
-            completed: latest.completed.map(point),
-            savepoint: latest.savepoint.map(point),
-            restored: latest.restored.map(point),
-        }
-    }
 }

@@ -2,7 +2,8 @@
 
 use super::{
     ClusterView, Input, JobSeen, Observed, Plan, Refusal, Session, Wants, cancel,
-    start::{self, Change},
+    change::{self, Change},
+    ready, start,
     verdict::{Standing, Verdict},
 };
 use crate::{
@@ -174,7 +175,7 @@ fn alive(o: &Observed<'_>, mut status: JobStatus, job: &JobSeen) -> Plan {
             let message = "a job that was started cannot go back to Draft; use Suspended or Cancelled";
             refuse(o, status, job, &Refusal::new(Reason::InvalidSpec, message))
         }
-        DesiredState::Running => match start::change(o.spec, status.accepted_spec.as_deref()) {
+        DesiredState::Running => match change::change(o.spec, status.accepted_spec.as_deref()) {
             Change::None => steady(o, status, job),
             Change::Live => {
                 status.accepted_spec = Some(Box::new(o.spec.clone()));
@@ -223,7 +224,7 @@ fn steady(o: &Observed<'_>, mut status: JobStatus, job: &JobSeen) -> Plan {
 
 /// The spec changed in a way that needs a restart: everything is made ready while the old job still runs.
 fn upgrade(o: &Observed<'_>, mut status: JobStatus, job: &JobSeen) -> Plan {
-    if let Some(refusal) = start::unsupported(o.spec) {
+    if let Some(refusal) = change::unsupported(o.spec) {
         return refuse(o, status, job, &refusal);
     }
     if o.spec.upgrade_mode != UpgradeMode::Stateless {
@@ -231,10 +232,10 @@ fn upgrade(o: &Observed<'_>, mut status: JobStatus, job: &JobSeen) -> Plan {
     }
     status.pending_change = Some(PendingChange::Restart);
     let own_slots = status.parallelism.unwrap_or(1);
-    match start::prepared(o, own_slots) {
-        start::Readiness::Ready { .. } => stop(o, status, job, CancelPurpose::Upgrade),
-        start::Readiness::Refused(refusal) => refuse(o, status, job, &refusal),
-        start::Readiness::Waiting { refusal, wants } => {
+    match ready::prepared(o, own_slots) {
+        ready::Readiness::Ready { .. } => stop(o, status, job, CancelPurpose::Upgrade),
+        ready::Readiness::Refused(refusal) => refuse(o, status, job, &refusal),
+        ready::Readiness::Waiting { refusal, wants } => {
             if let Some(refusal) = refusal {
                 Verdict::reconciling(Phase::Restarting, refusal.reason, refusal.message)
                     .running(true)

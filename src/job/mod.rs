@@ -9,12 +9,14 @@
 
 mod backoff;
 mod cancel;
+mod change;
 mod decide;
 mod delete;
 mod follow;
 mod observed;
 mod plan;
 mod program;
+mod ready;
 mod redact;
 mod start;
 mod submit;

@@ -1,89 +1,21 @@
 //! Nothing runs: start a job, or say why not.
 
 use super::{
-    Input, Observed, Permit, Plan, Program, Refusal, SETTLE, SUBMIT_GRACE, SUBMIT_WITHIN, Session, Slots, Wants,
+    Input, Observed, Permit, Plan, Program, Refusal, SETTLE, SUBMIT_GRACE, SUBMIT_WITHIN, Session, Wants,
+    change::{Change, change, unsupported},
     decide, follow,
-    verdict::{self, Verdict},
+    ready::{Readiness, prepared},
+    verdict::Verdict,
 };
 use crate::{
     api::{
-        FlinkSessionJobSpec, JobStatus, Phase, Reason,
+        JobStatus, Phase, Reason,
         condition::{self, ConditionType},
-        job::{DeletionType, DesiredState, OnUnknownResult, RestartType, RestoreFrom, SlotCheck, UpgradeMode},
+        job::{DesiredState, OnUnknownResult, UpgradeMode},
         status::{Failure, PendingChange, RunOutcome, SubmitIntent},
     },
     flink::{JarId, JobId},
 };
-
-/// What applying a spec over the accepted one does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Change {
-    None,
-    Live,
-    Restart,
-}
-
-/// The parts of a spec whose change restarts the job.
-fn restarting(spec: &FlinkSessionJobSpec) -> impl PartialEq + '_ {
-    (
-        (
-            &spec.job_name,
-            &spec.job,
-            &spec.flink_configuration,
-            &spec.variables,
-            &spec.variables_from,
-        ),
-        (
-            spec.restart_nonce,
-            spec.restore.as_ref().and_then(|restore| restore.nonce),
-        ),
-    )
-}
-
-/// Compares a spec with the accepted one.
-pub(super) fn change(spec: &FlinkSessionJobSpec, accepted: Option<&FlinkSessionJobSpec>) -> Change {
-    match accepted {
-        Some(accepted) if accepted == spec => Change::None,
-        Some(accepted) if restarting(accepted) == restarting(spec) => Change::Live,
-        Some(_) | None => Change::Restart,
-    }
-}
-
-/// Fields of the API that this version cannot honour: a promise that is not kept must not be accepted.
-pub(super) fn unsupported(spec: &FlinkSessionJobSpec) -> Option<Refusal> {
-    let refuse = |what: &str, instead: &str| {
-        let message = format!("{what} is not available for session jobs in this version; {instead}");
-        Some(Refusal::new(Reason::InvalidSpec, message))
-    };
-    let restore = spec.restore.clone().unwrap_or_default();
-    if restore.from.unwrap_or_default() != RestoreFrom::None {
-        let message = "spec.restore.from asks for state, which this version cannot restore; the job is not started empty \
-                       instead. To start it empty, set restore.from: None";
-        return Some(Refusal::new(Reason::UpgradeModeUnsupported, message));
-    }
-    if spec.restart_policy.as_ref().and_then(|policy| policy.kind) == Some(RestartType::OnFailure) {
-        return refuse(
-            "spec.restartPolicy.type: OnFailure",
-            "use Flink's restart-strategy, and Never here",
-        );
-    }
-    if spec.deletion_policy.as_ref().and_then(|policy| policy.kind) == Some(DeletionType::Savepoint) {
-        return refuse("spec.deletionPolicy.type: Savepoint", "use Cancel or Orphan");
-    }
-    if spec.savepoint_policy.is_some() {
-        return refuse("spec.savepointPolicy", "leave it out");
-    }
-    if !spec.notifications.is_empty() {
-        return refuse("spec.notifications", "leave it out; Events tell the same");
-    }
-    if !spec.job.dependency_jars.is_empty() || !spec.job.dependency_files.is_empty() {
-        return refuse(
-            "spec.job.dependencyJars and dependencyFiles",
-            "build one jar that holds everything",
-        );
-    }
-    None
-}
 
 /// Asks for a job list that proves absence.
 pub(super) fn confirm(rule: &'static str, status: JobStatus) -> Plan {
@@ -253,75 +185,6 @@ fn rest(o: &Observed<'_>, mut status: JobStatus, refusal: Option<&Refusal>) -> P
     };
     verdict.write(o, &mut status);
     Plan::with("idle/rest", status)
-}
-
-/// What a start needs besides the permit.
-pub(super) enum Readiness<'a> {
-    Ready {
-        program: &'a Program,
-        jar_id: JarId,
-        job_manager: String,
-    },
-    Refused(Refusal),
-    Waiting {
-        refusal: Option<Refusal>,
-        wants: Wants,
-    },
-}
-
-/// Whether program, jar and slots are ready. `own_slots` are those that the job gives back before it starts again.
-pub(super) fn prepared<'a>(o: &Observed<'a>, own_slots: i32) -> Readiness<'a> {
-    let waiting = |refusal, wants| Readiness::Waiting { refusal, wants };
-    let basic = Wants {
-        program: true,
-        jar: true,
-        attention: true,
-        ..Wants::default()
-    };
-    let program: &'a Program = match &o.program {
-        Input::Ready(program) => program,
-        Input::Refused(refusal) => return Readiness::Refused(refusal.clone()),
-        Input::Retrying(refusal) => return waiting(Some(refusal.clone()), basic),
-        Input::Pending => return waiting(None, basic),
-    };
-    let Some(cluster) = o.up() else {
-        return waiting(None, basic);
-    };
-    if !cluster.submission_enabled {
-        return Readiness::Refused(verdict::submission_disabled());
-    }
-    let slot_check = o.spec.slot_check.unwrap_or_default();
-    let needed = program.parallelism.unwrap_or(1);
-    let slots = match cluster.slots {
-        Slots::Unknown if slot_check != SlotCheck::Off => {
-            return waiting(None, Wants { slots: true, ..basic });
-        }
-        Slots::Free(free) if slot_check != SlotCheck::Off && free + own_slots < needed => {
-            Some((free + own_slots, needed))
-        }
-        Slots::Free(_) | Slots::Growing | Slots::Unknown => None,
-    };
-    if let Some((free, needed)) = slots {
-        let message = format!(
-            "the job needs {needed} task slots and {free} are free; it starts when there are enough. Add TaskManagers, or \
-             lower spec.job.parallelism"
-        );
-        let wants = Wants {
-            slots: true,
-            ..Wants::default()
-        };
-        return waiting(Some(Refusal::new(Reason::InsufficientSlots, message)), wants);
-    }
-    match &o.jar {
-        Input::Ready((jar_id, job_manager)) => Readiness::Ready {
-            program,
-            jar_id: jar_id.clone(),
-            job_manager: job_manager.clone(),
-        },
-        Input::Refused(refusal) => Readiness::Refused(refusal.clone()),
-        Input::Retrying(refusal) => waiting(Some(refusal.clone()), basic),
-        Input::Pending => waiting(None, basic),
-    }
 }
 
 /// A start over a run whose state could matter needs the user's word that it may be dropped.
