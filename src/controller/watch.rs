@@ -113,16 +113,25 @@ pub async fn run(parts: Parts, shutdown: CancellationToken) {
     let stop = CancellationToken::new();
     let caches = parts.health.require("caches");
     let (ready_jobs, ready_sessions) = (jobs.clone(), sessions.clone());
+    // Reconciles wait for this and not for the store itself: kube 5's `Store::wait_until_ready` wakes only the task that
+    // asked last, and each reconcile is a task of its own, which would hang for ever.
+    let filled = CancellationToken::new();
+    let all_filled = filled.clone();
     let ready = async move {
         // The first decision waits for both caches: a session that is not in the cache yet is not absent.
         let _ = future::join(ready_jobs.wait_until_ready(), ready_sessions.wait_until_ready()).await;
         caches.set(true);
+        all_filled.cancel();
     };
     let job_controller = Controller::for_stream(job_triggers, jobs)
         .with_config(config.clone())
         .reconcile_on(woken(jobs_woken))
         .graceful_shutdown_on(stop.clone().cancelled_owned())
-        .run(gated, drive::failed, Arc::clone(&ctx))
+        .run(
+            move |job, ctx| gated(filled.clone(), job, ctx),
+            drive::failed,
+            Arc::clone(&ctx),
+        )
         .for_each(|result| {
             logged("FlinkSessionJob", result.err());
             future::ready(())
@@ -162,8 +171,12 @@ pub async fn run(parts: Parts, shutdown: CancellationToken) {
 }
 
 /// The first reconcile of a job waits until the sessions are in the cache too.
-async fn gated(job: Arc<FlinkSessionJob>, ctx: Shared) -> Result<kube::runtime::controller::Action, drive::Error> {
-    let _ = ctx.sessions.wait_until_ready().await;
+async fn gated(
+    ready: CancellationToken,
+    job: Arc<FlinkSessionJob>,
+    ctx: Shared,
+) -> Result<kube::runtime::controller::Action, drive::Error> {
+    ready.cancelled().await;
     drive::reconcile(job, ctx).await
 }
 
