@@ -6,6 +6,8 @@ mod artifact;
 #[cfg(test)]
 mod contract;
 #[cfg(test)]
+mod crash;
+#[cfg(test)]
 mod frame;
 #[cfg(test)]
 mod model;

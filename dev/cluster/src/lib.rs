@@ -4,6 +4,7 @@
 //! - [`ControlPlane`]: etcd and kube-apiserver, compiled from their Go modules.
 //! - [`Flink`]: a real JobManager and its TaskManagers, of each version that is tested.
 //! - [`jars`]: Flink's examples, and test jobs that misbehave on request and write down what really ran.
+//! - [`proxy`]: stops a request between the operator and one of these servers at a chosen moment.
 //! - [`JarHost`]: a file server, HTTP and HTTPS, that misbehaves on request and counts what it was asked.
 //!
 //! Programs are built or downloaded once, into the user's cache folder ([`cache`]). Servers listen on free ports of the
@@ -19,6 +20,7 @@ pub mod jars;
 pub mod pki;
 pub mod port;
 pub mod process;
+pub mod proxy;
 
 pub use control_plane::ControlPlane;
 pub use flink::{Flink, FlinkOptions, FlinkVersion};
