@@ -1,7 +1,9 @@
 //! Cancelling a job: the intent first, the request, and the wait until Flink shows the end.
 
 use super::{
-    CANCEL_AGAIN, Effect, JobSeen, Observed, Plan, Refusal, SUBMIT_GRACE, Wants, start,
+    CANCEL_AGAIN, Effect, JobSeen, Observed, Plan, Refusal, SUBMIT_GRACE, Wants,
+    backoff::after,
+    follow, idle, start,
     verdict::{Standing, Verdict},
 };
 use crate::{
@@ -26,6 +28,7 @@ pub(super) fn stray(o: &Observed<'_>) -> Option<Plan> {
         .id;
     let mut status = o.status.clone();
     intend(o, &mut status, stray, CancelPurpose::Stray);
+    describe(o, &mut status, CancelPurpose::Stray, None);
     let message = format!("cancels Flink job {stray}: it carries this resource's mark but is not its current attempt");
     Some(Plan::with("stray", status).note(super::NoteKind::Warning, Reason::ResultUnknown, message))
 }
@@ -51,11 +54,11 @@ pub(super) fn send(o: &Observed<'_>, status: JobStatus, job: &JobSeen, rule: &'s
         None => plan.then(Effect::Cancel(job.id)),
         Some((_, time, error)) => {
             let pause = if error.is_some() { SUBMIT_GRACE } else { CANCEL_AGAIN };
-            let again = *time + pause;
+            let again = after(*time, pause);
             if o.now >= again && (error.is_some() || job.state != JobState::Cancelling) {
                 plan.then(Effect::Cancel(job.id))
             } else {
-                plan.at(again.max(o.now + SUBMIT_GRACE))
+                plan.at(again.max(after(o.now, SUBMIT_GRACE)))
             }
         }
     }
@@ -76,7 +79,9 @@ pub(super) fn resume(o: &Observed<'_>) -> Option<Plan> {
                 .filter(|(id, ..)| *id == job_id)
                 .and_then(|(.., error)| error.clone());
             let mut status = o.status.clone();
-            status.flink_state = Some(job.state.to_string());
+            if o.status.live_run().is_some_and(|run| run.job_id == job_id) {
+                status.flink_state = Some(job.state.to_string());
+            }
             describe(o, &mut status, purpose, failed.as_ref());
             send(o, status, job, "cancel/send")
         }
@@ -105,7 +110,11 @@ pub(super) fn describe(o: &Observed<'_>, status: &mut JobStatus, purpose: Cancel
             Reason::Cancelled,
             "cancels the job before the resource goes",
         ),
-        CancelPurpose::Stray => return,
+        CancelPurpose::Stray => (
+            Phase::Cancelling,
+            Reason::Cancelled,
+            "cancels a job of this resource that is not its current attempt",
+        ),
     };
     let message = match failed {
         None => what.to_owned(),
@@ -123,11 +132,10 @@ fn blocked(o: &Observed<'_>, purpose: CancelPurpose) -> Plan {
     let phase = match purpose {
         CancelPurpose::Upgrade => Phase::Restarting,
         CancelPurpose::Suspend => Phase::Suspending,
-        CancelPurpose::Cancel => Phase::Cancelling,
+        CancelPurpose::Cancel | CancelPurpose::Stray => Phase::Cancelling,
         CancelPurpose::Delete => Phase::Deleting,
-        CancelPurpose::Stray => status.phase.unwrap_or(Phase::Unknown),
     };
-    if matches!(o.cluster, super::ClusterView::NotPolled) {
+    if o.not_polled() {
         return Plan::keep("cancel/not-polled", o.status);
     }
     let refusal = o.down();
@@ -167,8 +175,13 @@ fn ended(o: &Observed<'_>, job_id: JobId, purpose: CancelPurpose, job: Option<&J
         status.end_time = job.and_then(|job| job.end_time);
         status.flink_state = state.map(|state| state.to_string());
     }
-    if status.submission().is_some() || status.live_run().is_some() {
+    if status.submission().is_some() {
+        let message = "a submission is under way";
+        Verdict::reconciling(Phase::Submitting, Reason::Submitting, message).write(o, &mut status);
         return Plan::with("cancel/ended", status);
     }
-    start::idle(o, status)
+    if status.live_run().is_some() {
+        return follow::follow(o, status);
+    }
+    idle::idle(o, status)
 }

@@ -1,6 +1,6 @@
 //! The entry: an ordered list of rules, the first that applies decides.
 
-use super::{Note, NoteKind, Observed, Plan, cancel, delete, follow, start, submit, verdict};
+use super::{Note, NoteKind, Observed, Plan, cancel, change, delete, follow, idle, start, submit, verdict};
 use crate::api::{
     Reason,
     status::{Run, RunOutcome},
@@ -10,7 +10,7 @@ use crate::flink::JobId;
 /// A rule: a plan where it applies.
 type Rule = fn(&Observed<'_>) -> Option<Plan>;
 
-/// The rules, in order.
+/// The rules, in order. Where none applies nothing runs: start, or say how the job stands.
 const RULES: &[Rule] = &[
     // Another installation wrote the intent: leave the resource to it.
     foreign,
@@ -26,15 +26,13 @@ const RULES: &[Rule] = &[
     submit::resolve,
     // A job lives: follow it, and bring it where the spec wants it.
     follow::rule,
-    // Nothing runs: start, or say why not.
-    start::rule,
 ];
 
 /// Decides what to do with a job resource. Total and pure.
 #[must_use]
 pub fn decide(o: &Observed<'_>) -> Plan {
     let plan = RULES.iter().find_map(|rule| rule(o));
-    verdict::finish(o, plan.unwrap_or_else(|| Plan::keep("nothing", o.status)))
+    verdict::finish(o, plan.unwrap_or_else(|| idle::idle(o, o.status.clone())))
 }
 
 /// The intent names another installation: two operators must not drive one resource.
@@ -67,11 +65,12 @@ pub(super) fn is_blank(o: &Observed<'_>) -> bool {
 
 /// A finalizer without a record means that the status was lost, since the record is written first.
 fn lost_status(o: &Observed<'_>) -> Option<Plan> {
-    if !is_blank(o) {
-        return None;
-    }
     let newest_live = o.marked_live().max_by_key(|job| job.id.attempt());
-    if newest_live.is_none() && !o.meta.finalizer {
+    if idle::record_lost(o.status) && o.status.submission().is_none() && o.status.cancellation().is_none() {
+        // A request that was under way when the record was lost has taken effect after all.
+        return newest_live.map(|job| adopt(o, job.id, "lost-status/adopt-late"));
+    }
+    if !is_blank(o) || (newest_live.is_none() && !o.meta.finalizer) {
         return None;
     }
     let Some(cluster) = o.up() else {
@@ -92,7 +91,7 @@ fn lost_status(o: &Observed<'_>) -> Option<Plan> {
     }
     let mut status = o.status.clone();
     status.intent_mut().owner = Some(o.installation.to_string());
-    status.accepted_spec = Some(Box::new(o.spec.clone()));
+    status.accepted_spec = Some(change::accept(o.spec));
     let job_id = JobId::new(o.installation, o.meta.owner, 0);
     status.runs.insert(
         0,
@@ -112,18 +111,18 @@ fn lost_status(o: &Observed<'_>) -> Option<Plan> {
         "the record of this job was lost and the cluster lists no job of it. If it is safe to start it, change \
          spec.restartNonce",
     );
-    Some(start::idle(o, status))
+    Some(idle::idle(o, status))
 }
 
 /// Takes a job over that runs, or ran, already.
 pub(super) fn adopt(o: &Observed<'_>, job_id: JobId, rule: &'static str) -> Plan {
     let mut status = o.status.clone();
-    let attempt = status.attempt.unwrap_or_default() + 1;
+    let attempt = status.attempt.unwrap_or_default().saturating_add(1);
     status.intent_mut().owner = Some(o.installation.to_string());
     status.attempt = Some(attempt);
     status.job_id = Some(job_id);
     status.parallelism = o.spec.job.parallelism;
-    status.accepted_spec = Some(Box::new(o.spec.clone()));
+    status.accepted_spec = Some(change::accept(o.spec));
     status.failure = None;
     let job_manager = o.up().and_then(|cluster| cluster.job_manager).map(str::to_owned);
     status.runs.insert(

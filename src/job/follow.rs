@@ -1,14 +1,16 @@
 //! A job lives: follow it, and bring it where the spec wants it.
 
 use super::{
-    ClusterView, Input, JobSeen, Observed, Plan, Refusal, Session, Wants, cancel,
+    Effect, Input, JobSeen, Observed, Plan, Refusal, SUBMIT_GRACE, Wants,
+    backoff::after,
+    cancel,
     change::{self, Change},
-    ready, start,
+    idle, ready, start,
     verdict::{Standing, Verdict},
 };
 use crate::{
     api::{
-        JobStatus, Phase, Reason,
+        JobStatus, Phase, Reason, condition,
         job::{DesiredState, UpgradeMode},
         status::{CancelPurpose, Failure, PendingChange, RunOutcome},
     },
@@ -29,11 +31,12 @@ pub(super) fn follow(o: &Observed<'_>, mut status: JobStatus) -> Plan {
         return unreachable(o, status, "follow/unreachable");
     };
     let Some(job) = cluster.job(job_id) else {
-        return if cluster.confirmed {
-            lost(o, status)
-        } else {
-            start::confirm("follow/confirm", status)
-        };
+        if cluster.confirmed {
+            return lost(o, status);
+        }
+        let message = "the job is not in the cluster's job list; one more look tells whether it is lost";
+        Verdict::new(Phase::Unknown, Standing::Unknown, Reason::JobLost, message).write_if_changed(o, &mut status);
+        return start::confirm("follow/confirm", status);
     };
     facts(o, &mut status, job);
     if job.is_live() {
@@ -48,27 +51,22 @@ fn facts(o: &Observed<'_>, status: &mut JobStatus, job: &JobSeen) {
     status.flink_state = Some(job.state.to_string());
     status.start_time = job.start_time;
     status.end_time = job.end_time;
-    if let Some(cluster) = o.up() {
-        let url = cluster.url.trim_end_matches('/');
-        status.job_manager_address = Some(url.to_owned());
-        status.web_ui_url = Some(format!("{url}/#/job/running/{}/overview", job.id));
-        let job_manager = cluster.job_manager.map(str::to_owned);
-        if let Some(run) = status.runs.first_mut() {
-            run.start_time = job.start_time;
-            run.end_time = job.end_time;
-            if run.job_manager.is_none() {
-                run.job_manager = job_manager;
-            }
+    let Some(cluster) = o.up() else { return };
+    let url = cluster.url.trim_end_matches('/');
+    status.job_manager_address = Some(url.to_owned());
+    status.web_ui_url = Some(format!("{url}/#/job/running/{}/overview", job.id));
+    if let Some(run) = status.runs.first_mut() {
+        run.start_time = job.start_time;
+        run.end_time = job.end_time;
+        if run.job_manager.is_none() {
+            run.job_manager = cluster.job_manager.map(str::to_owned);
         }
     }
 }
 
 /// The cluster does not answer: the last facts stand, nothing is concluded.
 pub(super) fn unreachable(o: &Observed<'_>, mut status: JobStatus, rule: &'static str) -> Plan {
-    if matches!(
-        (&o.cluster, o.session),
-        (ClusterView::NotPolled, Session::Present { .. })
-    ) {
+    if o.not_polled() {
         return Plan::with(rule, status);
     }
     let refusal = o.down();
@@ -78,15 +76,11 @@ pub(super) fn unreachable(o: &Observed<'_>, mut status: JobStatus, rule: &'stati
     };
     let message = format!("{}{known}", refusal.message);
     Verdict::new(Phase::Unknown, Standing::Unknown, refusal.reason, message).write(o, &mut status);
-    let absent = matches!(o.session, Session::Absent { .. });
-    Plan::with(rule, status).want(Wants {
-        session_proof: absent,
-        ..Wants::default()
-    })
+    Plan::with(rule, status)
 }
 
 /// The cluster answers, was identified, and does not know the job.
-fn lost(o: &Observed<'_>, mut status: JobStatus) -> Plan {
+pub(super) fn lost(o: &Observed<'_>, status: JobStatus) -> Plan {
     let now_there = o.up().and_then(|cluster| cluster.job_manager);
     let ran_on = status.live_run().and_then(|run| run.job_manager.as_deref());
     let why = match (ran_on, now_there) {
@@ -97,9 +91,14 @@ fn lost(o: &Observed<'_>, mut status: JobStatus) -> Plan {
         "the cluster no longer knows the job: {why}. Its result and state are not known here; to start it again, change \
          spec.restartNonce"
     );
+    lost_as(o, status, Reason::JobLost, &message)
+}
+
+/// Ends the live run as lost, for the reason given.
+pub(super) fn lost_as(o: &Observed<'_>, mut status: JobStatus, reason: Reason, message: &str) -> Plan {
     close(&mut status, RunOutcome::Lost);
-    start::fail(&mut status, o, Reason::JobLost, &message);
-    start::idle(o, status)
+    start::fail(&mut status, o, reason, message);
+    idle::idle(o, status)
 }
 
 /// Ends the live run.
@@ -116,14 +115,15 @@ fn ended(o: &Observed<'_>, mut status: JobStatus, job: &JobSeen) -> Plan {
         JobState::Canceled => close(&mut status, RunOutcome::Canceled),
         JobState::Failed => {
             let cause = match &o.failure_cause {
-                Input::Ready(cause) => Some(cause.clone()),
+                Input::Ready(cause) => Some(condition::bounded(cause)),
+                // The end and its cause are told in one write.
                 Input::Pending => {
                     let wants = Wants {
                         failure_cause: true,
                         attention: true,
                         ..Wants::default()
                     };
-                    return Plan::with("follow/failure-cause", status).want(wants);
+                    return Plan::keep("follow/failure-cause", o.status).want(wants);
                 }
                 Input::Refused(_) | Input::Retrying(_) => None,
             };
@@ -134,7 +134,7 @@ fn ended(o: &Observed<'_>, mut status: JobStatus, job: &JobSeen) -> Plan {
             };
             status.failure = Some(Failure {
                 reason: Reason::JobFailed.to_string(),
-                message: crate::api::condition::bounded(&message),
+                message: condition::bounded(&message),
                 time: job.end_time,
                 root_cause: cause,
             });
@@ -149,124 +149,128 @@ fn ended(o: &Observed<'_>, mut status: JobStatus, job: &JobSeen) -> Plan {
         | JobState::Reconciling
         | JobState::Unknown => {}
     }
-    start::idle(o, status)
+    idle::idle(o, status)
 }
 
 /// The job lives: bring it where the spec wants it.
 fn alive(o: &Observed<'_>, mut status: JobStatus, job: &JobSeen) -> Plan {
     if !o.meta.finalizer {
-        // Adopted, or recovered from a crash before the finalizer was written.
-        describe(o, &mut status, job, None);
-        let persisted = status == *o.status;
-        let plan = Plan::with("follow/finalizer", status);
-        return if persisted {
-            plan.then(super::Effect::AddFinalizer)
-        } else {
-            plan
-        };
+        // Adopted, or someone took the finalizer off: it comes before anything that changes the cluster.
+        let recorded = o.status.live_run().is_some_and(|run| run.job_id == job.id);
+        if recorded {
+            return Plan::keep("follow/finalizer", o.status).then(Effect::AddFinalizer);
+        }
+        state_of(job).write(o, &mut status);
+        return Plan::with("follow/taken-over", status);
     }
     match o.spec.state {
         DesiredState::Suspended if o.spec.upgrade_mode == UpgradeMode::Stateless => {
             stop(o, status, job, CancelPurpose::Suspend)
         }
-        DesiredState::Suspended => refuse(o, status, job, &keeps_state("state: Suspended")),
+        DesiredState::Suspended => refuse(o, status, job, &change::keeps_state("state: Suspended")),
         DesiredState::Cancelled => stop(o, status, job, CancelPurpose::Cancel),
         DesiredState::Draft => {
             let message = "a job that was started cannot go back to Draft; use Suspended or Cancelled";
             refuse(o, status, job, &Refusal::new(Reason::InvalidSpec, message))
         }
-        DesiredState::Running => match change::change(o.spec, status.accepted_spec.as_deref()) {
-            Change::None => steady(o, status, job),
-            Change::Live => {
-                status.accepted_spec = Some(Box::new(o.spec.clone()));
-                steady(o, status, job)
-            }
-            Change::Restart => upgrade(o, status, job),
-        },
+        DesiredState::Running => run_on(o, status, job),
     }
-}
-
-/// The refusal of a change that would have to keep state.
-pub(super) fn keeps_state(change: &str) -> Refusal {
-    Refusal::new(
-        Reason::UpgradeModeUnsupported,
-        format!(
-            "{change} needs a restart that keeps the job's state, which this version cannot do; nothing was changed. To go \
-             on without state, set upgradeMode: Stateless"
-        ),
-    )
 }
 
 /// Records that the job is to be cancelled.
 fn stop(o: &Observed<'_>, mut status: JobStatus, job: &JobSeen, purpose: CancelPurpose) -> Plan {
     cancel::intend(o, &mut status, job.id, purpose);
     cancel::describe(o, &mut status, purpose, None);
-    Plan::with("follow/stop", status)
+    Plan::with("follow/stop", status).want(Wants {
+        attention: true,
+        ..Wants::default()
+    })
 }
 
 /// The new spec cannot be accepted: the job goes on with the last accepted one.
 fn refuse(o: &Observed<'_>, mut status: JobStatus, job: &JobSeen, refusal: &Refusal) -> Plan {
+    let verdict = state_of(job);
+    let message = format!(
+        "{} (the job goes on with the spec that was accepted last)",
+        refusal.message
+    );
+    let mut refused = Verdict::stalled(verdict.phase, refusal.reason, message).refusing(Some(refusal));
+    refused.running = verdict.running;
+    refused.write(o, &mut status);
     status.pending_change = Some(PendingChange::Restart);
-    describe(o, &mut status, job, Some(refusal));
     Plan::with("follow/refused", status)
+}
+
+/// The job is to run: with this spec?
+fn run_on(o: &Observed<'_>, mut status: JobStatus, job: &JobSeen) -> Plan {
+    if let Some(refusal) = change::unsupported(o.spec) {
+        return refuse(o, status, job, &refusal);
+    }
+    match change::change(o.spec, status.accepted_spec.as_deref()) {
+        Change::None => steady(o, status, job),
+        Change::Live => {
+            status.accepted_spec = Some(change::accept(o.spec));
+            steady(o, status, job)
+        }
+        Change::Restart => upgrade(o, status, job),
+    }
 }
 
 /// Nothing to change.
 fn steady(o: &Observed<'_>, mut status: JobStatus, job: &JobSeen) -> Plan {
     status.pending_change = Some(PendingChange::None);
-    describe(o, &mut status, job, None);
-    let settled = job.state == JobState::Running;
+    state_of(job).write(o, &mut status);
+    let attention = job.state != JobState::Running;
     Plan::with("follow/steady", status).want(Wants {
-        attention: !settled,
+        attention,
         ..Wants::default()
     })
 }
 
 /// The spec changed in a way that needs a restart: everything is made ready while the old job still runs.
 fn upgrade(o: &Observed<'_>, mut status: JobStatus, job: &JobSeen) -> Plan {
-    if let Some(refusal) = change::unsupported(o.spec) {
-        return refuse(o, status, job, &refusal);
-    }
     if o.spec.upgrade_mode != UpgradeMode::Stateless {
-        return refuse(o, status, job, &keeps_state("the change"));
+        return refuse(o, status, job, &change::keeps_state("the change"));
     }
-    status.pending_change = Some(PendingChange::Restart);
     let own_slots = status.parallelism.unwrap_or(1);
-    match ready::prepared(o, own_slots) {
-        ready::Readiness::Ready { .. } => stop(o, status, job, CancelPurpose::Upgrade),
-        ready::Readiness::Refused(refusal) => refuse(o, status, job, &refusal),
-        ready::Readiness::Waiting { refusal, wants } => {
-            if let Some(refusal) = refusal {
-                Verdict::reconciling(Phase::Restarting, refusal.reason, refusal.message)
-                    .running(true)
-                    .write(o, &mut status);
-            }
-            let wants = Wants { permit: false, ..wants };
-            Plan::with("follow/upgrade-waits", status)
-                .want(wants)
-                .at(o.now + super::SUBMIT_GRACE)
+    let (refusal, wants) = match ready::prepared(o, own_slots) {
+        ready::Readiness::Ready { .. } => return stop(o, status, job, CancelPurpose::Upgrade),
+        ready::Readiness::Refused(refusal) => {
+            // Asking again is what notices that a jar, a ConfigMap or a setting is there now.
+            let wants = Wants {
+                program: true,
+                jar: true,
+                ..Wants::default()
+            };
+            return refuse(o, status, job, &refusal).want(wants);
         }
+        ready::Readiness::Waiting { refusal, wants } => (refusal, wants),
+    };
+    let told_before = status.phase == Some(Phase::Restarting)
+        && status.pending_change == Some(PendingChange::Restart)
+        && status.observed_generation == o.meta.generation;
+    status.pending_change = Some(PendingChange::Restart);
+    let verdict = match refusal {
+        Some(refusal) => Some(Verdict::reconciling(Phase::Restarting, refusal.reason, refusal.message)),
+        // What was told before says more than this.
+        None if told_before => None,
+        None => {
+            let message = "makes the new spec ready while the job runs on";
+            Some(Verdict::reconciling(Phase::Restarting, Reason::Upgrading, message))
+        }
+    };
+    if let Some(mut verdict) = verdict {
+        verdict.running = state_of(job).running;
+        verdict.write(o, &mut status);
     }
+    Plan::with("follow/upgrade-waits", status)
+        .want(wants)
+        .at(after(o.now, SUBMIT_GRACE))
 }
 
-/// What people read of a live job. `refused` is a new spec that is not accepted.
-fn describe(o: &Observed<'_>, status: &mut JobStatus, job: &JobSeen, refused: Option<&Refusal>) {
-    if let Some(refusal) = refused {
-        let phase = if job.state == JobState::Running {
-            Phase::Running
-        } else {
-            Phase::Restarting
-        };
-        let message = format!(
-            "{} (the job goes on with the spec that was accepted last)",
-            refusal.message
-        );
-        return Verdict::stalled(phase, refusal.reason, message)
-            .running(true)
-            .refusing(refusal)
-            .write(o, status);
-    }
-    let verdict = match job.state {
+/// What people read of a live job.
+fn state_of(job: &JobSeen) -> Verdict {
+    match job.state {
         JobState::Running => Verdict::reached(Phase::Running, Reason::Running, "the job runs"),
         JobState::Initializing | JobState::Created => Verdict::reconciling(
             Phase::Submitting,
@@ -292,6 +296,5 @@ fn describe(o: &Observed<'_>, status: &mut JobStatus, job: &JobSeen, refused: Op
             Reason::StateUnknown,
             "Flink reports a job state that this version does not know; upgrade the operator",
         ),
-    };
-    verdict.write(o, status);
+    }
 }

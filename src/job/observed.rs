@@ -27,7 +27,7 @@ pub struct Meta<'a> {
     pub finalizer: bool,
 }
 
-/// A job in Flink's job list that carries this resource's mark, or that its status names.
+/// A job in Flink's job list that carries this resource's mark, or that its status or `spec.adopt` names.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct JobSeen {
     /// Its id.
@@ -53,8 +53,10 @@ impl JobSeen {
 pub enum RetryWindow {
     /// The process never forgets a JobID.
     Unlimited,
-    /// It remembers a JobID at least this long.
+    /// It remembers a JobID at least four times as long.
     For(Duration),
+    /// No process of this cluster ever forgets a JobID: high availability, and both result stores are kept.
+    Durable,
     /// Repeating is not safe, for the reason given.
     Closed(&'static str),
 }
@@ -75,12 +77,15 @@ pub enum Slots {
 pub struct Cluster<'a> {
     /// The REST address without credentials.
     pub url: &'a str,
-    /// The jobs with this resource's mark, or named in its status, in the newest job list.
+    /// The jobs with this resource's mark, or named in its status (`jobId`, `runs`, `intent`) or in `spec.adopt`, in the
+    /// newest job list.
     pub jobs: Vec<JobSeen>,
     /// The JobManager process, when it could be read.
     pub job_manager: Option<&'a str>,
     /// The newest job list was begun after the plan asked to confirm ([`super::Wants::confirm`]) on this very version of
-    /// the resource, and the process was identified after that. What is not in the list then does not exist.
+    /// the resource, and the process was identified as `job_manager` both before that list was begun and after it. What is
+    /// not in the list then does not exist. (A list that the old process answered, followed by the identity of the new
+    /// one, proves nothing: the new one may have recovered a job that the list lacks.)
     pub confirmed: bool,
     /// Whether submissions may be repeated.
     pub retry_window: RetryWindow,
@@ -226,6 +231,14 @@ impl<'a> Observed<'a> {
         }
     }
 
+    /// The session is there, and nothing was heard of its cluster yet: nothing is said about either.
+    pub(super) fn not_polled(&self) -> bool {
+        matches!(
+            (&self.cluster, self.session),
+            (ClusterView::NotPolled, Session::Present { .. })
+        )
+    }
+
     /// The jobs that carry this resource's mark and have not ended.
     pub fn marked_live(&self) -> impl Iterator<Item = &JobSeen> {
         let owner = self.meta.owner;
@@ -250,8 +263,13 @@ impl<'a> Observed<'a> {
             (_, Session::Absent { .. }) => Refusal::new(
                 Reason::ClusterNotFound,
                 format!(
-                    "FlinkSession {:?} does not exist in this namespace; the job starts when it appears",
-                    self.spec.session_ref.name
+                    "FlinkSession {:?} does not exist in this namespace; {} when it appears",
+                    self.spec.session_ref.name,
+                    if self.status.live_run().is_some() || self.status.submission().is_some() {
+                        "its cluster may still run the job, which is followed again"
+                    } else {
+                        "the job starts"
+                    }
                 ),
             ),
             (ClusterView::Down(refusal), _) => refusal.clone(),

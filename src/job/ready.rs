@@ -1,4 +1,4 @@
-//! Whether everything is there that a start needs.
+//! Whether everything that a start needs, besides the permit, is there.
 
 use super::{Input, Observed, Program, Refusal, Slots, Wants, verdict};
 use crate::{
@@ -8,16 +8,16 @@ use crate::{
 
 /// What a start needs besides the permit.
 pub(super) enum Readiness<'a> {
+    /// Everything is there.
     Ready {
         program: &'a Program,
         jar_id: JarId,
         job_manager: String,
     },
+    /// Something cannot be had until a person acts.
     Refused(Refusal),
-    Waiting {
-        refusal: Option<Refusal>,
-        wants: Wants,
-    },
+    /// Something is not there yet; why, if there is more to say than that.
+    Waiting { refusal: Option<Refusal>, wants: Wants },
 }
 
 /// Whether program, jar and slots are ready. `own_slots` are those that the job gives back before it starts again.
@@ -41,27 +41,25 @@ pub(super) fn prepared<'a>(o: &Observed<'a>, own_slots: i32) -> Readiness<'a> {
     if !cluster.submission_enabled {
         return Readiness::Refused(verdict::submission_disabled());
     }
-    let slot_check = o.spec.slot_check.unwrap_or_default();
+    let checked = o.spec.slot_check.unwrap_or_default() != SlotCheck::Off;
     let needed = program.parallelism.unwrap_or(1);
-    let slots = match cluster.slots {
-        Slots::Unknown if slot_check != SlotCheck::Off => {
-            return waiting(None, Wants { slots: true, ..basic });
+    match cluster.slots {
+        Slots::Unknown if checked => return waiting(None, Wants { slots: true, ..basic }),
+        Slots::Free(free) if checked && free.saturating_add(own_slots) < needed => {
+            let free = free.saturating_add(own_slots);
+            let message = format!(
+                "the job needs {needed} task slots and {free} are free; it starts when there are enough. Add TaskManagers, \
+                 or lower spec.job.parallelism"
+            );
+            // The jar is not wanted yet: it would only take room on the cluster.
+            let wants = Wants {
+                program: true,
+                slots: true,
+                ..Wants::default()
+            };
+            return waiting(Some(Refusal::new(Reason::InsufficientSlots, message)), wants);
         }
-        Slots::Free(free) if slot_check != SlotCheck::Off && free + own_slots < needed => {
-            Some((free + own_slots, needed))
-        }
-        Slots::Free(_) | Slots::Growing | Slots::Unknown => None,
-    };
-    if let Some((free, needed)) = slots {
-        let message = format!(
-            "the job needs {needed} task slots and {free} are free; it starts when there are enough. Add TaskManagers, or \
-             lower spec.job.parallelism"
-        );
-        let wants = Wants {
-            slots: true,
-            ..Wants::default()
-        };
-        return waiting(Some(Refusal::new(Reason::InsufficientSlots, message)), wants);
+        Slots::Free(_) | Slots::Growing | Slots::Unknown => {}
     }
     match &o.jar {
         Input::Ready((jar_id, job_manager)) => Readiness::Ready {

@@ -1,17 +1,17 @@
-//! Nothing runs: start a job, or say why not.
+//! A job is to be started: see that everything is there, and write the intent.
 
 use super::{
-    Input, Observed, Permit, Plan, Program, Refusal, SETTLE, SUBMIT_GRACE, SUBMIT_WITHIN, Session, Wants,
-    change::{Change, change, unsupported},
-    decide, follow,
+    ClusterView, Observed, Permit, Plan, Program, Refusal, SUBMIT_GRACE, SUBMIT_WITHIN, Session, Wants,
+    backoff::after,
+    change, decide, idle,
     ready::{Readiness, prepared},
+    submit,
     verdict::Verdict,
 };
 use crate::{
     api::{
-        JobStatus, Phase, Reason,
-        condition::{self, ConditionType},
-        job::{DesiredState, OnUnknownResult, UpgradeMode},
+        JobStatus, Phase, Reason, condition,
+        job::UpgradeMode,
         status::{Failure, PendingChange, RunOutcome, SubmitIntent},
     },
     flink::{JarId, JobId},
@@ -28,226 +28,70 @@ pub(super) fn confirm(rule: &'static str, status: JobStatus) -> Plan {
 
 /// Records why there is no job.
 pub(super) fn fail(status: &mut JobStatus, o: &Observed<'_>, reason: Reason, message: &str) {
-    let message = condition::bounded(message);
     status.failure = Some(Failure {
         reason: reason.to_string(),
-        message,
+        message: condition::bounded(message),
         time: Some(o.now),
         root_cause: None,
     });
 }
 
-/// The last rule: nothing runs.
-#[allow(clippy::unnecessary_wraps, reason = "it stands in the list of rules")]
-pub(super) fn rule(o: &Observed<'_>) -> Option<Plan> {
-    Some(idle(o, o.status.clone()))
-}
-
-/// Nothing runs by `status`, which may be ahead of the status that was observed.
-pub(super) fn idle(o: &Observed<'_>, mut status: JobStatus) -> Plan {
-    if o.meta.deleting {
-        return Plan::with("idle/deleting", status);
-    }
-    let settle = |mut status: JobStatus, phase, reason, message: &str, rule| {
-        status.accepted_spec = Some(Box::new(o.spec.clone()));
-        status.pending_change = Some(PendingChange::None);
-        Verdict::reached(phase, reason, message).write(o, &mut status);
-        Plan::with(rule, status)
-    };
-    match o.spec.state {
-        DesiredState::Draft => draft(o, status),
-        DesiredState::Suspended => settle(
-            status,
-            Phase::Suspended,
-            Reason::Suspended,
-            "no job runs, as asked",
-            "idle/suspended",
-        ),
-        DesiredState::Cancelled => settle(
-            status,
-            Phase::Cancelled,
-            Reason::Cancelled,
-            "no job runs, as asked",
-            "idle/cancelled",
-        ),
-        DesiredState::Running => match wanted(o, &status) {
-            Wanted::Start => start(o, status),
-            Wanted::Rest => {
-                if change(o.spec, status.accepted_spec.as_deref()) == Change::Live {
-                    status.accepted_spec = Some(Box::new(o.spec.clone()));
-                }
-                rest(o, status, None)
-            }
-        },
-    }
-}
-
-/// Whether an idle job is to be started.
-enum Wanted {
-    Start,
-    Rest,
-}
-
-fn wanted(o: &Observed<'_>, status: &JobStatus) -> Wanted {
-    let Some(accepted) = status.accepted_spec.as_deref() else {
-        return Wanted::Start;
-    };
-    let nonce = accepted.restart_nonce != o.spec.restart_nonce;
-    let edited = change(o.spec, Some(accepted)) == Change::Restart;
-    let resumed = accepted.state != DesiredState::Running;
-    let start = match status.last_outcome() {
-        // Created as Draft or Suspended, or an attempt that provably sent nothing.
-        None | Some(RunOutcome::Replaced | RunOutcome::Suspended | RunOutcome::Cancelled) => true,
-        Some(RunOutcome::Finished | RunOutcome::Failed | RunOutcome::Rejected) => edited || resumed,
-        Some(RunOutcome::Canceled) => nonce || resumed,
-        Some(RunOutcome::Lost) => nonce,
-        Some(RunOutcome::Unknown) => nonce || resubmits(o, status),
-    };
-    if start { Wanted::Start } else { Wanted::Rest }
-}
-
-/// Whether the user allows a second submission when the result of the first is not known.
-fn resubmits(o: &Observed<'_>, status: &JobStatus) -> bool {
-    let lost_record = status
-        .failure
-        .as_ref()
-        .is_some_and(|failure| failure.reason == Reason::StateUnknown.as_str());
-    o.spec.on_unknown_result == Some(OnUnknownResult::Resubmit) && !lost_record
-}
-
-/// Checked, never submitted.
-fn draft(o: &Observed<'_>, mut status: JobStatus) -> Plan {
-    let refusal = unsupported(o.spec).or_else(|| match &o.program {
-        Input::Refused(refusal) => Some(refusal.clone()),
-        Input::Pending | Input::Ready(_) | Input::Retrying(_) => None,
-    });
-    let wants = Wants {
-        program: true,
-        ..Wants::default()
-    };
-    match (&refusal, &o.program) {
-        (Some(refusal), _) => {
-            Verdict::stalled(Phase::Draft, refusal.reason, &refusal.message)
-                .refusing(refusal)
-                .write(o, &mut status);
-        }
-        (None, Input::Pending) => {}
-        (None, Input::Retrying(refusal)) => {
-            Verdict::reconciling(Phase::Draft, refusal.reason, &refusal.message).write(o, &mut status);
-        }
-        (None, Input::Ready(_) | Input::Refused(_)) => {
-            let message = "the spec is complete; set state: Running to start the job";
-            Verdict::reached(Phase::Draft, Reason::Draft, message).write(o, &mut status);
-        }
-    }
-    Plan::with("idle/draft", status).want(wants)
-}
-
-/// The job has ended and nobody asks for another start.
-fn rest(o: &Observed<'_>, mut status: JobStatus, refusal: Option<&Refusal>) -> Plan {
-    let failure = status.failure.clone();
-    let told = |default: &str| {
-        failure
-            .as_ref()
-            .map_or_else(|| default.to_owned(), |failure| failure.message.clone())
-    };
-    let verdict = match status.last_outcome() {
-        Some(RunOutcome::Finished) => Verdict::reached(Phase::Finished, Reason::Finished, "the job ended with success"),
-        Some(RunOutcome::Failed) => Verdict::stalled(Phase::Failed, Reason::JobFailed, told("the job failed")),
-        Some(RunOutcome::Rejected) => Verdict::stalled(
-            Phase::Failed,
-            Reason::SubmissionRejected,
-            told("Flink refused the submission"),
-        ),
-        Some(RunOutcome::Canceled) => {
-            let message = "someone cancelled the job in Flink; to start it again, change spec.restartNonce";
-            Verdict::stalled(Phase::Cancelled, Reason::Cancelled, message)
-        }
-        Some(RunOutcome::Lost) => Verdict::stalled(Phase::Lost, Reason::JobLost, told("the job was lost")),
-        Some(RunOutcome::Unknown) => {
-            let lost_record = failure
-                .as_ref()
-                .is_some_and(|f| f.reason == Reason::StateUnknown.as_str());
-            let reason = if lost_record {
-                Reason::StateUnknown
-            } else {
-                Reason::ResultUnknown
-            };
-            Verdict::stalled(Phase::Failed, reason, told("it is not known whether the job ran"))
-        }
-        Some(RunOutcome::Replaced | RunOutcome::Suspended | RunOutcome::Cancelled) | None => {
-            Verdict::reconciling(Phase::Pending, Reason::Submitting, "the job is about to be started")
-        }
-    };
-    let verdict = match refusal {
-        None => verdict,
-        Some(refusal) => Verdict::stalled(verdict.phase, refusal.reason, &refusal.message).refusing(refusal),
-    };
-    verdict.write(o, &mut status);
-    Plan::with("idle/rest", status)
-}
-
 /// A start over a run whose state could matter needs the user's word that it may be dropped.
-fn drops_state(status: &JobStatus) -> bool {
+fn drops_state(o: &Observed<'_>, status: &JobStatus) -> bool {
     match status.last_outcome() {
         None | Some(RunOutcome::Finished | RunOutcome::Rejected | RunOutcome::Replaced | RunOutcome::Suspended) => {
             false
         }
-        Some(
-            RunOutcome::Failed | RunOutcome::Canceled | RunOutcome::Cancelled | RunOutcome::Lost | RunOutcome::Unknown,
-        ) => true,
+        // The same start once more, which the user asked for: nothing is dropped that was not to be dropped before.
+        Some(RunOutcome::Unknown) => !idle::resubmits(o, status),
+        Some(RunOutcome::Failed | RunOutcome::Canceled | RunOutcome::Cancelled | RunOutcome::Lost) => true,
     }
 }
 
 /// Starts the job, as soon as everything is there.
-fn start(o: &Observed<'_>, mut status: JobStatus) -> Plan {
-    if let Some(refusal) = unsupported(o.spec) {
-        return refused(o, status, &refusal);
+pub(super) fn start(o: &Observed<'_>, mut status: JobStatus) -> Plan {
+    if let Some(refusal) = change::unsupported(o.spec) {
+        return refused(o, status, &refusal, Wants::default());
     }
-    if drops_state(&status) && o.spec.upgrade_mode != UpgradeMode::Stateless {
-        status.pending_change = Some(PendingChange::Restart);
-        return rest(o, status, Some(&follow::keeps_state("a new start of this job")));
+    if drops_state(o, &status) && o.spec.upgrade_mode != UpgradeMode::Stateless {
+        return idle::rest(o, status, Some(&change::keeps_state("a new start of this job")));
     }
-    let pending = |mut status: JobStatus, refusal: Refusal, rule| {
-        Verdict::reconciling(Phase::Pending, refusal.reason, refusal.message).write(o, &mut status);
-        Plan::with(rule, status).at(o.now + SUBMIT_GRACE)
-    };
-    match (o.session, &o.cluster) {
-        (Session::Present { deleting: true }, _) => {
-            let message = "the FlinkSession is being deleted; no new job starts on it";
-            return pending(
-                status,
-                Refusal::new(Reason::WaitingForCluster, message),
-                "start/session-deleting",
-            );
-        }
-        (Session::Absent { .. }, _) => return pending(status, o.down(), "start/session-absent"),
-        (Session::Present { .. }, super::ClusterView::NotPolled) => return Plan::with("start/not-polled", status),
-        (Session::Present { .. }, super::ClusterView::Down(refusal)) if refusal.reason == Reason::Unauthorized => {
-            Verdict::stalled(Phase::Pending, refusal.reason, &refusal.message).write(o, &mut status);
-            return Plan::with("start/unauthorized", status);
-        }
-        (Session::Present { .. }, super::ClusterView::Down(refusal)) => {
-            let reason = if refusal.reason == Reason::ClusterNotFound {
-                refusal.reason
-            } else {
-                Reason::WaitingForCluster
-            };
-            let refusal = Refusal::new(reason, refusal.message.clone());
-            return pending(status, refusal, "start/cluster-down");
-        }
-        (Session::Present { .. }, super::ClusterView::Up(_)) => {}
+    if let Some((refusal, rule)) = not_reachable(o) {
+        let verdict = if refusal.reason == Reason::Unauthorized {
+            Verdict::stalled(Phase::Pending, refusal.reason, refusal.message)
+        } else {
+            Verdict::reconciling(Phase::Pending, refusal.reason, refusal.message)
+        };
+        verdict.write(o, &mut status);
+        return Plan::with(rule, status);
+    }
+    if matches!(o.cluster, ClusterView::NotPolled) {
+        about_to(o, &mut status);
+        return Plan::with("start/not-polled", status);
     }
     if let Some(adopt) = o.spec.adopt.as_ref().filter(|_| decide::is_blank(o)) {
         return take_over(o, status, adopt.job_id);
     }
     match prepared(o, 0) {
-        Readiness::Refused(refusal) => refused(o, status, &refusal),
+        Readiness::Refused(refusal) => {
+            // Asking again is what notices that a jar, a ConfigMap or a setting is there now.
+            let wants = Wants {
+                program: true,
+                jar: true,
+                ..Wants::default()
+            };
+            refused(o, status, &refusal, wants)
+        }
         Readiness::Waiting { refusal, wants } => {
-            if let Some(refusal) = refusal {
-                Verdict::reconciling(Phase::Pending, refusal.reason, refusal.message).write(o, &mut status);
+            match refusal {
+                Some(refusal) => {
+                    Verdict::reconciling(Phase::Pending, refusal.reason, refusal.message).write(o, &mut status);
+                }
+                None => about_to(o, &mut status),
             }
-            Plan::with("start/waiting", status).want(wants).at(o.now + SUBMIT_GRACE)
+            Plan::with("start/waiting", status)
+                .want(wants)
+                .at(after(o.now, SUBMIT_GRACE))
         }
         Readiness::Ready {
             program,
@@ -259,6 +103,8 @@ fn start(o: &Observed<'_>, mut status: JobStatus) -> Plan {
                 if long {
                     let message = "other submissions to this cluster go first";
                     Verdict::reconciling(Phase::Pending, Reason::Queued, message).write(o, &mut status);
+                } else {
+                    about_to(o, &mut status);
                 }
                 let wants = Wants {
                     program: true,
@@ -272,33 +118,51 @@ fn start(o: &Observed<'_>, mut status: JobStatus) -> Plan {
     }
 }
 
+/// Nothing is worth a write of its own; where the status changes anyway, it says what comes next.
+fn about_to(o: &Observed<'_>, status: &mut JobStatus) {
+    Verdict::reconciling(Phase::Pending, Reason::Submitting, "the job is about to be started")
+        .write_if_changed(o, status);
+}
+
+/// Why the cluster cannot be asked now.
+fn not_reachable(o: &Observed<'_>) -> Option<(Refusal, &'static str)> {
+    match (o.session, &o.cluster) {
+        (Session::Present { deleting: true }, _) => {
+            let message = "the FlinkSession is being deleted; no new job starts on it";
+            Some((
+                Refusal::new(Reason::WaitingForCluster, message),
+                "start/session-deleting",
+            ))
+        }
+        (Session::Absent { .. }, _) => Some((o.down(), "start/session-absent")),
+        (Session::Present { .. }, ClusterView::Down(refusal)) => {
+            let told = matches!(refusal.reason, Reason::Unauthorized | Reason::ClusterNotFound);
+            let reason = if told {
+                refusal.reason
+            } else {
+                Reason::WaitingForCluster
+            };
+            let refusal = Refusal::new(reason, refusal.message.clone());
+            Some((refusal, "start/cluster-down"))
+        }
+        (Session::Present { .. }, ClusterView::NotPolled | ClusterView::Up(_)) => None,
+    }
+}
+
 /// The spec cannot be run as it is.
-fn refused(o: &Observed<'_>, mut status: JobStatus, refusal: &Refusal) -> Plan {
-    let verdict = Verdict::stalled(Phase::Failed, refusal.reason, &refusal.message);
-    let cluster_side = refusal.reason == Reason::SubmissionDisabled;
-    let verdict = if cluster_side {
-        verdict
-    } else {
-        verdict.refusing(refusal)
-    };
-    verdict.write(o, &mut status);
-    // Asking again is what notices that a jar, a ConfigMap or a setting is there now.
-    let wants = Wants {
-        program: true,
-        jar: true,
-        ..Wants::default()
-    };
+fn refused(o: &Observed<'_>, mut status: JobStatus, refusal: &Refusal, wants: Wants) -> Plan {
+    Verdict::stalled(Phase::Failed, refusal.reason, &refusal.message)
+        .refusing(Some(refusal))
+        .write(o, &mut status);
     Plan::with("start/refused", status).want(wants)
 }
 
 /// `spec.adopt`: a first start that takes a running job over.
 fn take_over(o: &Observed<'_>, mut status: JobStatus, job_id: JobId) -> Plan {
-    let Some(cluster) = o.up() else {
-        return Plan::with("start/adopt-waits", status);
-    };
-    match cluster.job(job_id) {
+    let listed = o.up().and_then(|cluster| cluster.job(job_id));
+    match listed {
         Some(job) if job.is_live() => decide::adopt(o, job_id, "start/adopt"),
-        None if !cluster.confirmed => confirm("start/adopt-confirm", status),
+        None if o.up().is_some_and(|cluster| !cluster.confirmed) => confirm("start/adopt-confirm", status),
         Some(_) | None => {
             let message = format!(
                 "spec.adopt names Flink job {job_id}, which does not run on this cluster; correct the id, or leave spec.adopt \
@@ -306,7 +170,7 @@ fn take_over(o: &Observed<'_>, mut status: JobStatus, job_id: JobId) -> Plan {
             );
             let refusal = Refusal::new(Reason::ReferenceNotFound, message);
             Verdict::stalled(Phase::Failed, refusal.reason, &refusal.message)
-                .refusing(&refusal)
+                .refusing(Some(&refusal))
                 .write(o, &mut status);
             Plan::with("start/adopt-absent", status)
         }
@@ -317,8 +181,6 @@ fn take_over(o: &Observed<'_>, mut status: JobStatus, job_id: JobId) -> Plan {
 fn intend(o: &Observed<'_>, mut status: JobStatus, program: &Program, jar_id: JarId, job_manager: String) -> Plan {
     let again = status.last_outcome() == Some(RunOutcome::Replaced);
     let job_id = next_job_id(o, &status);
-    let attempt = status.attempt.unwrap_or_default() + 1;
-    let not_after = o.now + SUBMIT_WITHIN;
     let intent = status.intent_mut();
     intent.owner = Some(o.installation.to_string());
     intent.cancel = None;
@@ -329,14 +191,14 @@ fn intend(o: &Observed<'_>, mut status: JobStatus, program: &Program, jar_id: Ja
         body_hash: program.body_hash(),
         tries: 1,
         first_try: o.now,
-        not_after,
-        unresolved: not_after + o.spec.submit_timeout() + SETTLE,
+        not_after: after(o.now, SUBMIT_WITHIN),
+        unresolved: submit::horizon(o),
         earlier_unresolved: None,
     });
     status.job_id = Some(job_id);
-    status.attempt = Some(attempt);
+    status.attempt = Some(status.attempt.unwrap_or_default().saturating_add(1));
     status.parallelism = program.parallelism;
-    status.accepted_spec = Some(Box::new(o.spec.clone()));
+    status.accepted_spec = Some(change::accept(o.spec));
     status.pending_change = Some(PendingChange::None);
     status.failure = None;
     status.flink_state = None;
@@ -349,8 +211,13 @@ fn intend(o: &Observed<'_>, mut status: JobStatus, program: &Program, jar_id: Ja
         Verdict::reconciling(Phase::Submitting, Reason::Submitting, "submits the job")
     };
     verdict.write(o, &mut status);
-    condition::remove(&mut status.conditions, ConditionType::Stalled);
-    Plan::with("start/intend", status)
+    let wants = Wants {
+        program: true,
+        permit: true,
+        attention: true,
+        ..Wants::default()
+    };
+    Plan::with("start/intend", status).want(wants)
 }
 
 /// A JobID that was never used: above every attempt that is recorded or seen, and above the clock, which covers records

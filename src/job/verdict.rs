@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use sha2::{Digest, Sha256};
 
-use super::{ClusterView, Note, NoteKind, Observed, Plan, Refusal, Session, plan::Next};
+use super::{ClusterView, Note, NoteKind, Observed, Plan, Refusal, RetryWindow, Session, backoff::after, plan::Next};
 use crate::api::{
     JobStatus, Phase, Reason,
     condition::{self, ConditionStatus, ConditionType},
@@ -76,10 +76,20 @@ impl Verdict {
         Self::new(phase, Standing::Stalled, reason, message)
     }
 
-    /// The spec is refused, for the reason given.
-    pub(super) fn refusing(mut self, refusal: &Refusal) -> Self {
-        self.refused = Some(refusal.clone());
+    /// The spec is refused, for the reason given. What the cluster does not offer is no fault of the spec.
+    pub(super) fn refusing(mut self, refusal: Option<&Refusal>) -> Self {
+        self.refused = refusal
+            .filter(|refusal| refusal.reason != Reason::SubmissionDisabled)
+            .cloned();
         self
+    }
+
+    /// Writes the verdict into a status that differs from the observed one. One that does not is left alone: nothing new
+    /// is to be told.
+    pub(super) fn write_if_changed(self, o: &Observed<'_>, status: &mut JobStatus) {
+        if *status != *o.status {
+            self.write(o, status);
+        }
     }
 
     pub(super) fn running(mut self, running: bool) -> Self {
@@ -110,7 +120,12 @@ impl Verdict {
             Standing::Unknown => ConditionStatus::Unknown,
         };
         put(Ready, ready, self.reason, &self.message);
-        put(Running, self.running, self.reason, &self.message);
+        let running = match self.running {
+            ConditionStatus::True => "a job of this resource runs",
+            ConditionStatus::False => "no job of this resource runs",
+            ConditionStatus::Unknown => "it is not known whether a job of this resource runs",
+        };
+        put(Running, self.running, self.reason, running);
         match &self.refused {
             None => put(Accepted, ConditionStatus::True, Reason::Accepted, "the spec can be run"),
             Some(refusal) => put(Accepted, ConditionStatus::False, refusal.reason, &refusal.message),
@@ -141,10 +156,19 @@ fn write_cluster_ready(o: &Observed<'_>, status: &mut JobStatus) {
         (ClusterView::Up(cluster), Session::Present { .. }) if !cluster.submission_enabled => {
             (ConditionStatus::False, submission_disabled())
         }
-        (ClusterView::Up(_), Session::Present { .. }) => (
-            ConditionStatus::True,
-            Refusal::new(Reason::Ready, "the cluster answers and takes jobs"),
-        ),
+        (ClusterView::Up(cluster), Session::Present { .. }) => match (cluster.job_manager, cluster.retry_window) {
+            (Some(_), RetryWindow::Closed(why)) => {
+                let message = format!(
+                    "the cluster answers and takes jobs, but a submission whose answer is lost cannot be repeated safely: {why}"
+                );
+                (ConditionStatus::True, Refusal::new(Reason::IdempotencyWeak, message))
+            }
+            (None, _) if was_ready(status) => return,
+            _ => (
+                ConditionStatus::True,
+                Refusal::new(Reason::Ready, "the cluster answers and takes jobs"),
+            ),
+        },
         (ClusterView::Down(refusal), Session::Present { .. }) => {
             let value = if refusal.reason == Reason::ClusterUnreachable {
                 ConditionStatus::Unknown
@@ -164,6 +188,11 @@ fn write_cluster_ready(o: &Observed<'_>, status: &mut JobStatus) {
         generation,
         o.now,
     );
+}
+
+/// What is known of the cluster's configuration stands until it is read again.
+fn was_ready(status: &JobStatus) -> bool {
+    condition::find(&status.conditions, ConditionType::ClusterReady).is_some_and(|c| c.status == ConditionStatus::True)
 }
 
 pub(super) fn submission_disabled() -> Refusal {
@@ -226,7 +255,7 @@ pub(super) fn finish(o: &Observed<'_>, mut plan: Plan) -> Plan {
     if let Next::At(time) = plan.next
         && time <= o.now
     {
-        plan.next = Next::At(o.now + std::time::Duration::from_millis(100));
+        plan.next = Next::At(after(o.now, std::time::Duration::from_millis(100)));
     }
     plan
 }

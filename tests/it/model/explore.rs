@@ -3,14 +3,16 @@
 use std::{
     collections::{HashMap, VecDeque},
     fmt,
-    hash::{DefaultHasher, Hash, Hasher},
     time::{Duration, Instant},
 };
 
-use super::world::{Scenario, Step, World};
+use super::{
+    shape,
+    world::{Scenario, Step, World},
+};
 
 /// States to explore at most: a scenario that is larger is too large for every `cargo test`.
-const MAX_STATES: usize = 200_000;
+const MAX_STATES: usize = 60_000;
 
 pub struct Report {
     pub states: usize,
@@ -45,17 +47,6 @@ impl fmt::Display for Violation {
     }
 }
 
-/// Two independent 64-bit hashes: a collision among a million states is out of the question.
-fn fingerprint(world: &World) -> (u64, u64) {
-    let world = world.canonical();
-    let mut first = DefaultHasher::new();
-    world.hash(&mut first);
-    let mut second = DefaultHasher::new();
-    0x9e37_79b9_u32.hash(&mut second);
-    world.hash(&mut second);
-    (first.finish(), second.finish())
-}
-
 /// A state that was reached: from where, by which step.
 struct Node {
     parent: Option<(u32, Step)>,
@@ -66,39 +57,37 @@ struct Node {
 pub fn explore(scenario: &Scenario) -> Result<Report, Violation> {
     let begun = Instant::now();
     let start = World::start(scenario);
-    let mut ids: HashMap<(u64, u64), u32> = HashMap::new();
+    let mut ids: HashMap<u64, u32> = HashMap::from([(shape::of(&start), 0)]);
     let mut nodes = vec![Node {
         parent: None,
         fair: Vec::new(),
         settled: start.is_settled(),
     }];
-    ids.insert(fingerprint(&start), 0);
     let mut queue = VecDeque::from([(0_u32, start)]);
     let mut steps = 0;
     while let Some((id, world)) = queue.pop_front() {
-        if let Some(what) = world.violation(scenario) {
-            return Err(Violation {
-                what,
-                trace: trace(scenario, &nodes, id),
-            });
-        }
-        for (step, after) in world.steps(scenario) {
+        for (step, after) in world.steps() {
             steps += 1;
-            // Never more than MAX_STATES.
-            let next = u32::try_from(nodes.len()).unwrap_or(u32::MAX);
-            let reached = *ids.entry(fingerprint(&after)).or_insert(next);
-            let fair = step.is_fair();
-            if reached == next {
-                nodes.push(Node {
-                    parent: Some((id, step)),
-                    fair: Vec::new(),
-                    settled: after.is_settled(),
-                });
-                queue.push_back((next, after));
-            }
-            if fair {
+            let next = u32::try_from(nodes.len()).unwrap();
+            let reached = *ids.entry(shape::of(&after)).or_insert(next);
+            if step.is_fair() && reached != id {
                 nodes[id as usize].fair.push(reached);
             }
+            if reached != next {
+                continue;
+            }
+            nodes.push(Node {
+                parent: Some((id, step)),
+                fair: Vec::new(),
+                settled: after.is_settled(),
+            });
+            if let Some(what) = after.violation() {
+                return Err(Violation {
+                    what,
+                    trace: trace(scenario, &nodes, next),
+                });
+            }
+            queue.push_back((next, after));
         }
         assert!(
             nodes.len() < MAX_STATES,
@@ -106,7 +95,7 @@ pub fn explore(scenario: &Scenario) -> Result<Report, Violation> {
         );
     }
     if let Some(stuck) = stuck(&nodes) {
-        let what = "ESR: this state cannot settle any more, although no further fault happens".to_owned();
+        let what = "this state cannot settle any more, although no further fault happens".to_owned();
         return Err(Violation {
             what,
             trace: trace(scenario, &nodes, stuck),
@@ -149,19 +138,14 @@ fn stuck(nodes: &[Node]) -> Option<u32> {
 fn trace(scenario: &Scenario, nodes: &[Node], mut id: u32) -> Vec<String> {
     let mut path = Vec::new();
     while let Some((parent, step)) = &nodes[id as usize].parent {
-        path.push(step.clone());
+        path.push(*step);
         id = *parent;
     }
     path.reverse();
     let mut world = World::start(scenario);
     let mut lines = vec![format!("start: {}", world.explain())];
     for step in path {
-        world = world
-            .steps(scenario)
-            .into_iter()
-            .find(|(found, _)| *found == step)
-            .unwrap()
-            .1;
+        world = world.steps().into_iter().find(|(found, _)| *found == step).unwrap().1;
         lines.push(format!("{step}: {}", world.explain()));
     }
     lines
