@@ -41,7 +41,8 @@ impl Inputs {
         let state = followed.as_ref().map(|cluster| cluster.state());
         let version = job.resource_version().unwrap_or_default();
         let status = job.status.clone().unwrap_or_default();
-        let current = status.live_run().map(|run| run.job_id);
+        let submitted = || status.submission().map(|intent| intent.job_id);
+        let current = status.live_run().map(|run| run.job_id).or_else(submitted);
         let (loaded, memory) = ctx.memories.with(owner, |memory| {
             let program = program::current(memory, job, session.as_deref());
             (program, snapshot(memory))
@@ -152,6 +153,7 @@ impl Inputs {
         let identified = state.job_manager.as_ref();
         let confirmed = self
             .confirmed_since
+            .filter(|_| state.snapshot.started > state.identified_since)
             .is_some_and(|since| state.snapshot.started > since && identified.is_some_and(|(_, asked)| *asked > since));
         let enforce = job.spec.slot_check == Some(SlotCheck::Enforce);
         ClusterView::Up(Cluster {

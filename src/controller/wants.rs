@@ -58,7 +58,7 @@ pub(super) fn fulfil(ctx: &Shared, job: &Arc<FlinkSessionJob>, inputs: &Inputs, 
     if wants.permit && ctx.permits.state(&inputs.key, owner) != Permit::Granted {
         there |= ctx.permits.ask(&inputs.key, owner, &reference(job));
     }
-    if plan.rule == "delete/unanswered" && !inputs.namespace_terminating {
+    if wants.namespace && !inputs.namespace_terminating {
         look_at_namespace(ctx, job, inputs);
     }
     if wants.session_proof {

@@ -58,6 +58,13 @@ fn may_run(o: &Observed<'_>) -> bool {
         || o.marked_live().next().is_some()
 }
 
+fn look_at_namespace() -> Wants {
+    Wants {
+        namespace: true,
+        ..Wants::default()
+    }
+}
+
 fn remove(o: &Observed<'_>, rule: &'static str) -> Plan {
     Plan::keep(rule, o.status).then(Effect::RemoveFinalizer)
 }
@@ -113,7 +120,9 @@ fn unanswered(o: &Observed<'_>, policy: DeletionType) -> Plan {
         message,
         ConditionStatus::Unknown,
     );
-    Plan::with("delete/unanswered", status).at(until)
+    Plan::with("delete/unanswered", status)
+        .want(look_at_namespace())
+        .at(until)
 }
 
 /// The cluster answers.
@@ -143,7 +152,7 @@ fn answered(o: &Observed<'_>, policy: DeletionType) -> Plan {
                            to Cancel or Orphan"
                 .to_owned();
             tell(o, &mut status, Reason::DeletionBlocked, message, ConditionStatus::True);
-            Plan::with("delete/savepoint", status)
+            Plan::with("delete/savepoint", status).want(look_at_namespace())
         }
     }
 }

@@ -116,15 +116,7 @@ fn ended(o: &Observed<'_>, mut status: JobStatus, job: &JobSeen) -> Plan {
         JobState::Failed => {
             let cause = match &o.failure_cause {
                 Input::Ready(cause) => Some(condition::bounded(cause)),
-                // The end and its cause are told in one write.
-                Input::Pending => {
-                    let wants = Wants {
-                        failure_cause: true,
-                        attention: true,
-                        ..Wants::default()
-                    };
-                    return Plan::keep("follow/failure-cause", o.status).want(wants);
-                }
+                Input::Pending => return ask_why(o, status, job),
                 Input::Refused(_) | Input::Retrying(_) => None,
             };
             close(&mut status, RunOutcome::Failed);
@@ -150,6 +142,28 @@ fn ended(o: &Observed<'_>, mut status: JobStatus, job: &JobSeen) -> Plan {
         | JobState::Unknown => {}
     }
     idle::idle(o, status)
+}
+
+/// Asks why the job failed: its end and the cause are told in one write. A job that is not on record yet is written down
+/// first.
+fn ask_why(o: &Observed<'_>, mut status: JobStatus, job: &JobSeen) -> Plan {
+    let live = o.status.live_run().map(|run| run.job_id);
+    let submitted = o.status.submission().map(|intent| intent.job_id);
+    if [live, submitted].contains(&Some(job.id)) {
+        status = o.status.clone();
+    }
+    Verdict::new(
+        Phase::Unknown,
+        Standing::Unknown,
+        Reason::JobFailed,
+        "the job failed; Flink is asked why",
+    )
+    .write_if_changed(o, &mut status);
+    Plan::with("follow/failure-cause", status).want(Wants {
+        failure_cause: true,
+        attention: true,
+        ..Wants::default()
+    })
 }
 
 /// The job lives: bring it where the spec wants it.

@@ -213,7 +213,8 @@ pub struct Observed<'a> {
     pub permit: Permit,
     /// Effects of this process.
     pub task: Task,
-    /// Why the job failed, when that was asked for: exception class and first line.
+    /// Why the job of the live run, or of the submission, failed: exception class and first line. Asked for by
+    /// [`super::Wants::failure_cause`].
     pub failure_cause: Input<String>,
     /// The namespace is being deleted.
     pub namespace_terminating: bool,

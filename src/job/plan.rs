@@ -61,6 +61,8 @@ pub struct Wants {
     pub failure_cause: bool,
     /// Proof that the session does not exist.
     pub session_proof: bool,
+    /// Whether the namespace is being deleted.
+    pub namespace: bool,
     /// A job of this resource is in transition: poll faster.
     pub attention: bool,
 }

@@ -80,6 +80,8 @@ pub struct State {
     pub snapshot: Arc<Snapshot>,
     /// The JobManager process, and when the request that identified it was begun.
     pub job_manager: Option<(Arc<str>, Instant)>,
+    /// When the request was begun that saw this JobManager process first. A job list that is older may be another's.
+    pub identified_since: Instant,
     /// What the process said about itself.
     pub facts: Facts,
     /// Flink's version.
@@ -123,6 +125,7 @@ impl Cluster {
             reach: Reach::NotPolled,
             snapshot: Arc::new(Snapshot::new(Instant::now(), Vec::new())),
             job_manager: None,
+            identified_since: Instant::now(),
             facts: Facts::unknown(),
             flink_version: None,
             submission_enabled: true,

@@ -141,6 +141,10 @@ impl Poller {
                 return self.failed(&before, &error, confirm);
             }
         }
+        if state.snapshot.started <= state.identified_since {
+            // This list may be the one of the process before, which a recovered job is not in: it takes another.
+            self.cluster.wishes(|wishes| wishes.confirm.extend(confirm.iter().copied()));
+        }
         let counted = self.count_slots(&client, &mut state, contact).await;
         let outcome = if changed.is_empty() {
             PollOutcome::Unchanged
@@ -241,6 +245,9 @@ async fn identify(client: &FlinkClient, state: &mut State, contact: bool) -> Res
     let identity = configuration.identity().map(|id| id.to_string());
     let known = state.job_manager.take().map(|(id, _)| id);
     let same = known.as_deref().is_some_and(|known| Some(known) == identity.as_deref());
+    if !same {
+        state.identified_since = begun;
+    }
     if !same || contact {
         state.facts = Facts::of(&configuration.0);
         let features = client.config().await?;

@@ -54,6 +54,11 @@ struct Node {
     settled: bool,
 }
 
+/// An index as it is stored.
+fn index(n: usize) -> u32 {
+    u32::try_from(n).unwrap()
+}
+
 pub fn explore(scenario: &Scenario) -> Result<Report, Violation> {
     let begun = Instant::now();
     let start = World::start(scenario);
@@ -68,7 +73,7 @@ pub fn explore(scenario: &Scenario) -> Result<Report, Violation> {
     while let Some((id, world)) = queue.pop_front() {
         for (step, after) in world.steps() {
             steps += 1;
-            let next = u32::try_from(nodes.len()).unwrap();
+            let next = index(nodes.len());
             let reached = *ids.entry(shape::of(&after)).or_insert(next);
             if step.is_fair() && reached != id {
                 nodes[id as usize].fair.push(reached);
@@ -115,7 +120,7 @@ fn stuck(nodes: &[Node]) -> Option<u32> {
     let mut back: Vec<Vec<u32>> = vec![Vec::new(); nodes.len()];
     for (from, node) in nodes.iter().enumerate() {
         for to in &node.fair {
-            back[*to as usize].push(u32::try_from(from).unwrap());
+            back[*to as usize].push(index(from));
         }
     }
     let mut can: Vec<bool> = nodes.iter().map(|node| node.settled).collect();
@@ -131,7 +136,7 @@ fn stuck(nodes: &[Node]) -> Option<u32> {
             }
         }
     }
-    can.iter().position(|can| !can).map(|id| u32::try_from(id).unwrap())
+    can.iter().position(|can| !can).map(index)
 }
 
 /// Replays the steps from the start, so that each line can say what it led to.

@@ -1,7 +1,7 @@
 //! Flink, as adversarial as it was measured to be: it forgets, restarts, answers late or not at all, and starts what it
 //! was asked to start even when nobody waits for the answer any more.
 
-use std::rc::Rc;
+use std::{rc::Rc, time::Duration};
 
 use flink_job_operator::{
     flink::{JarId, JobId, JobState},
@@ -43,6 +43,14 @@ pub struct Setup {
 }
 
 impl Setup {
+    /// The retry window, where it has an end.
+    pub fn window_length(self) -> Duration {
+        match self.window {
+            RetryWindow::For(window) => window,
+            RetryWindow::Unlimited | RetryWindow::Durable | RetryWindow::Closed(_) => Duration::ZERO,
+        }
+    }
+
     /// Uploaded jars survive the process.
     pub fn uploads_survive(self) -> bool {
         matches!(self.window, RetryWindow::Closed(_))
@@ -154,9 +162,9 @@ impl Flink {
     /// An ended job leaves the job list; and the memory of the process, where that is short.
     pub fn forget(&mut self, now: Timestamp, setup: Setup) -> bool {
         let (age, wholly) = match setup.window {
-            RetryWindow::Unlimited | RetryWindow::Durable => (std::time::Duration::ZERO, false),
+            RetryWindow::Unlimited | RetryWindow::Durable => (Duration::ZERO, false),
             RetryWindow::For(window) => (window * 4, true),
-            RetryWindow::Closed(_) => (std::time::Duration::ZERO, true),
+            RetryWindow::Closed(_) => (Duration::ZERO, true),
         };
         let old = |id: JobId| {
             self.history

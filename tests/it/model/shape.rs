@@ -184,10 +184,7 @@ impl Shape<'_> {
             self.process(process_of(&submit.jar_id));
             self.put(submit.tries.min(2));
             let decided = submit.not_after - SUBMIT_WITHIN;
-            let window = match self.world.setup.window {
-                flink_job_operator::job::RetryWindow::For(window) => window,
-                _ => std::time::Duration::ZERO,
-            };
+            let window = self.world.setup.window_length();
             for due in [
                 decided + SUBMIT_GRACE,
                 decided + submit_again(submit.tries),

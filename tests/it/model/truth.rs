@@ -152,42 +152,47 @@ impl World {
     /// What is, and what each process would do, for traces.
     pub fn explain(&self) -> String {
         let object = self.object.as_ref();
-        let status = object.map(|object| &object.status);
-        let reason = status.and_then(|status| condition::find(&status.conditions, ConditionType::Ready));
-        let mut text = match status {
-            None => "resource gone".to_owned(),
-            Some(status) => format!(
-                "{:?} {} (submission {:?}, last outcome {:?})",
-                status.phase,
-                reason.map_or("-", |ready| &ready.reason),
-                status.submission().map(|intent| intent.tries),
-                status.last_outcome(),
-            ),
-        };
+        let mut parts = vec![object.map_or_else(|| "the resource is gone".to_owned(), |object| told(&object.status))];
         let jobs: Vec<String> = self
             .flink
             .jobs
             .iter()
             .map(|(id, state)| format!("{}={state}", id.attempt()))
             .collect();
-        text.push_str(&format!("; process {}, jobs [{}]", self.flink.process, jobs.join(" ")));
-        for post in &self.flink.posts {
-            text.push_str(&format!(
-                "; POST {} to {} of {:?}",
+        parts.push(format!("process {}, jobs [{}]", self.flink.process, jobs.join(" ")));
+        parts.extend(self.flink.posts.iter().map(|post| {
+            let waiter = post
+                .waiter
+                .map_or_else(|| "nobody".to_owned(), |n| format!("operator {n}"));
+            format!(
+                "POST {} with the jar of process {}, {waiter} waits",
                 post.job_id.attempt(),
-                post.process,
-                post.waiter
-            ));
-        }
+                post.process
+            )
+        }));
         for (n, leader) in self.leaders.iter().enumerate() {
             let plan = object.map(|object| self.plan(n, object).rule).unwrap_or_default();
-            text.push_str(&format!("; operator {n}: {plan}"));
-            if leader.armed.is_some() {
-                text.push_str(", late with an effect");
-            } else if leader.held.is_some() {
-                text.push_str(", at work");
-            }
+            let at = match (&leader.armed, &leader.held) {
+                (Some(_), _) => ", late with an effect",
+                (None, Some(_)) => ", at work",
+                (None, None) => "",
+            };
+            parts.push(format!("operator {n}: {plan}{at}"));
         }
-        text
+        parts.join("; ")
     }
+}
+
+fn told(status: &flink_job_operator::api::JobStatus) -> String {
+    let ready = condition::find(&status.conditions, ConditionType::Ready);
+    let submission = match status.submission() {
+        Some(intent) => format!(", try {} of {}", intent.tries, intent.job_id.attempt()),
+        None => String::new(),
+    };
+    format!(
+        "{} {}{submission}, last outcome {:?}",
+        status.phase.map_or("-", flink_job_operator::api::Phase::as_str),
+        ready.map_or("-", |ready| &ready.reason),
+        status.last_outcome(),
+    )
 }

@@ -80,6 +80,7 @@ impl Default for Scenario {
 }
 
 /// Everything.
+#[expect(clippy::struct_excessive_bools, reason = "facts that do not depend on each other")]
 #[derive(Debug, Clone)]
 pub struct World {
     pub now: Timestamp,
