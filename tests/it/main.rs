@@ -2,12 +2,11 @@
 
 // `cfg(test)` always holds here; it lets clippy see that functions beside the tests belong to them.
 #[cfg(test)]
+mod apiserver;
 mod artifact;
-#[cfg(test)]
 mod contract;
-#[cfg(test)]
 mod crash;
-#[cfg(test)]
+mod e2e;
 mod frame;
-#[cfg(test)]
+mod harness;
 mod model;
