@@ -2,7 +2,7 @@
 
 use devcluster::{jars::TestJob, skip_real};
 use flink_job_operator::api::{ConditionType, FlinkSession, Phase, Reason, condition::find};
-use kube::api::DeleteParams;
+use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::json;
 
 use crate::harness::{Job, Kstatus, Scene};
@@ -85,16 +85,18 @@ async fn a_job_whose_session_is_gone_is_released_with_a_warning() {
     let job = scene.job("orders", spec).await;
     let id = job.runs().await.job_id.unwrap();
     // Somebody removes the session by force.
-    let _: FlinkSession = scene.merge("demo", json!({ "metadata": { "finalizers": [] } })).await;
     let sessions = scene.api::<FlinkSession>();
     sessions.delete("demo", &DeleteParams::default()).await.unwrap();
     scene
         .eventually("the session is gone", async || {
-            let session = sessions.get_opt("demo").await.unwrap()?;
+            let Some(session) = sessions.get_opt("demo").await.unwrap() else {
+                return Some(());
+            };
             if !session.metadata.finalizers.unwrap_or_default().is_empty() {
-                let _: FlinkSession = scene.merge("demo", json!({ "metadata": { "finalizers": [] } })).await;
+                let none = Patch::Merge(json!({ "metadata": { "finalizers": null } }));
+                let _ = sessions.patch("demo", &PatchParams::default(), &none).await;
             }
-            None::<()>
+            None
         })
         .await;
     job.reaches(Phase::Unknown, Reason::ClusterNotFound, Kstatus::InProgress)

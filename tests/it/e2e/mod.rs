@@ -1,8 +1,15 @@
 //! End to end: resources on a real API server, jobs on a real Flink, and the operator between them as a process with the
 //! rights that it ships with. One file for each capability.
 
+mod adopt;
+mod artifact;
+mod cluster;
 mod delete;
+mod endpoint;
 mod failure;
+mod program;
+mod restart;
 mod state;
 mod submit;
 mod upgrade;
+mod variables;
