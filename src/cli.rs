@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::{
     api,
-    artifact::{AllowedArtifact, ArtifactPolicy},
+    artifact::{AllowedArtifact, ArtifactPolicy, S3Credentials, address::Network},
     controller::{AllowedEndpoint, OrphanPolicy, Settings},
     leader::Timing,
     operator::{self, Election, Options},
@@ -98,22 +98,40 @@ struct Artifacts {
     /// Where jars are kept while they are needed.
     #[arg(long, value_name = "DIR")]
     artifact_cache_dir: Option<PathBuf>,
-    /// A place that jars may come from although it would be refused: `[NAMESPACE=]URL-PREFIX` or
-    /// `[NAMESPACE=]s3://BUCKET/PREFIX/`. Repeatable.
+    /// A place that jars may come from although it would be refused, for all namespaces or for one:
+    /// `[NAMESPACE=]https://HOST/PATH/` or `[NAMESPACE=]s3://BUCKET/PREFIX/`. Repeatable.
     #[arg(long, value_name = "PREFIX")]
     allowed_artifact: Vec<AllowedArtifact>,
+    /// Take jars from the places of --allowed-artifact only.
+    #[arg(long)]
+    only_allowed_artifacts: bool,
+    /// A network on the inside that hosts of jars may be in, such as 10.20.0.0/16. Repeatable.
+    #[arg(long, value_name = "NETWORK")]
+    allowed_artifact_network: Vec<Network>,
+    /// A port for hosts of jars outside of --allowed-artifact, besides 80, 443, 8080 and 8443. Repeatable.
+    #[arg(long, value_name = "PORT")]
+    allowed_artifact_port: Vec<u16>,
     /// Allow jars over plain http from public hosts.
     #[arg(long)]
     allow_http_artifacts: bool,
     /// The largest jar, in bytes.
     #[arg(long, default_value_t = 512 << 20, value_name = "BYTES")]
     max_artifact_size: u64,
+    /// The time for fetching one jar.
+    #[arg(long, default_value = "10m", value_name = "DURATION")]
+    artifact_timeout: api::GoDuration,
+    /// The most bytes that jars take on disk.
+    #[arg(long, default_value_t = 2 << 30, value_name = "BYTES")]
+    artifact_cache_size: u64,
     /// The S3 endpoint. Default: AWS.
     #[arg(long, value_name = "URL")]
     s3_endpoint: Option<url::Url>,
     /// The S3 region.
     #[arg(long, value_name = "NAME")]
     s3_region: Option<String>,
+    /// Ask object stores without the credentials of the operator's environment: public objects only.
+    #[arg(long)]
+    s3_anonymous: bool,
     /// Certificate authorities (PEM) for jar hosts, besides the public ones.
     #[arg(long, value_name = "FILE")]
     artifact_ca: Option<PathBuf>,
@@ -127,10 +145,18 @@ impl Artifacts {
         let mut policy = ArtifactPolicy::new(folder);
         policy.allow_http = self.allow_http_artifacts;
         policy.allowed = self.allowed_artifact;
+        policy.only_allowed = self.only_allowed_artifacts;
+        policy.networks = self.allowed_artifact_network;
+        policy.ports.extend(self.allowed_artifact_port);
         policy.max_bytes = self.max_artifact_size;
+        policy.deadline = self.artifact_timeout.get();
+        policy.cache_bytes = self.artifact_cache_size;
         policy.ca_bundle = self.artifact_ca;
         policy.s3.endpoint = self.s3_endpoint;
         policy.s3.region = self.s3_region;
+        if self.s3_anonymous {
+            policy.s3.credentials = S3Credentials::Anonymous;
+        }
         policy
     }
 }

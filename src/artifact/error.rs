@@ -102,7 +102,7 @@ pub enum ArtifactError {
         bytes_per_second: u64,
     },
     /// Not done in time.
-    #[error("{at} was not received within {} seconds; it will be tried again", .limit.as_secs())]
+    #[error("{at} was not received within {} seconds; it will be tried again (the administrator can raise --artifact-timeout)", .limit.as_secs())]
     Deadline {
         /// What was asked.
         at: String,

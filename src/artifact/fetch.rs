@@ -112,6 +112,17 @@ pub enum SetupError {
         /// The system's words.
         why: String,
     },
+    /// An artifact could be larger than the cache.
+    #[error(
+        "an artifact of {max} bytes would not fit into a cache of {cache}; raise --artifact-cache-size or lower \
+         --max-artifact-size"
+    )]
+    CacheSize {
+        /// The largest artifact.
+        max: u64,
+        /// The cache.
+        cache: u64,
+    },
     /// The HTTP clients or the object store cannot be set up.
     #[error("{0}")]
     Client(String),
@@ -166,6 +177,10 @@ impl Fetcher {
 
     /// The same with a name service other than the system's.
     pub fn with_lookup(policy: ArtifactPolicy, lookup: impl Lookup) -> Result<Self, SetupError> {
+        let (max, cache) = (policy.max_bytes, policy.cache_bytes);
+        if max > cache {
+            return Err(SetupError::CacheSize { max, cache });
+        }
         let policy = Arc::new(policy);
         let lookup: Arc<dyn Lookup> = Arc::new(lookup);
         let web = Web::new(&policy, &lookup)?;

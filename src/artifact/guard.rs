@@ -118,7 +118,7 @@ fn builder(policy: &ArtifactPolicy) -> Result<ClientBuilder, ClientError> {
 /// Why there is no client.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum ClientError {
-    #[error("cannot read the certificate authorities in {path}: {why}; correct --artifact-ca-bundle")]
+    #[error("cannot read the certificate authorities in {path}: {why}; correct --artifact-ca")]
     Bundle { path: String, why: String },
     #[error("cannot set up the HTTP client: {0}; check the system's certificate authorities")]
     Build(String),

@@ -258,7 +258,7 @@ pub(super) fn transport(at: &str, error: &(dyn std::error::Error + 'static)) -> 
     } else if is(reqwest::Error::is_dns) {
         format!("its name does not resolve ({words})")
     } else if words.contains("UnknownIssuer") {
-        format!("{words} (the administrator can trust its authority with --artifact-ca-bundle)")
+        format!("{words} (the administrator can trust its authority with --artifact-ca)")
     } else {
         words
     };

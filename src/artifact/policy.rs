@@ -137,7 +137,7 @@ pub enum Denied {
     },
     /// A port that is none of the usual ones.
     #[error(
-        "port {port} of {host} is not allowed; use 443, or ask the administrator to allow the prefix with --allowed-artifact"
+        "port {port} of {host} is not allowed; use 443, or ask the administrator to allow it with --allowed-artifact-port"
     )]
     Port {
         /// The host of the URL.

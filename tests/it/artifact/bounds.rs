@@ -204,7 +204,7 @@ async fn replies_that_are_half_or_encoded_are_refused() {
 #[tokio::test]
 async fn the_cache_stays_under_its_cap() {
     let ground = Ground::new();
-    let fetcher = ground.fetcher_with(|policy| policy.cache_bytes = 250_000);
+    let fetcher = ground.fetcher_with(|policy| (policy.max_bytes, policy.cache_bytes) = (200_000, 250_000));
     let wanted: Vec<_> = (0..5)
         .map(|n| ground.jar(&format!("/{n}.jar"), jar_of(100_000, n)))
         .collect();

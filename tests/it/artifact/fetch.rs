@@ -5,7 +5,7 @@ use std::time::Duration;
 use devcluster::jar_host::Fault;
 use flink_job_operator::{
     api::Reason,
-    artifact::{ArtifactError, Fetcher, JarSource, Sha256Sum, stub_jar},
+    artifact::{ArtifactError, ArtifactPolicy, Fetcher, JarSource, Sha256Sum, stub_jar},
 };
 
 use super::{Ground, content, error_of, jar_of, source};
@@ -237,7 +237,7 @@ async fn a_certificate_of_an_unknown_authority_is_refused() {
     let fetcher = ground.fetcher_with(|policy| policy.ca_bundle = None);
     let error = error_of(&ground, &fetcher, &source(&ground.host.https_url("/x.jar"))).await;
     assert!(matches!(error, ArtifactError::Unreachable { .. }), "{error}");
-    assert!(error.to_string().contains("--artifact-ca-bundle"), "{error}");
+    assert!(error.to_string().contains("--artifact-ca"), "{error}");
     assert!(ground.host.requests().is_empty());
 }
 
@@ -256,10 +256,16 @@ async fn settings_that_cannot_work_are_said_at_start() {
         policy.cache_dir = folder.unwrap_or(policy.cache_dir);
         let message = Fetcher::new(policy).unwrap_err().to_string();
         assert!(
-            message.contains("--artifact-ca-bundle") || message.contains("--artifact-cache-dir"),
+            message.contains("--artifact-ca") || message.contains("--artifact-cache-dir"),
             "{message}"
         );
     }
+    let message = |change: fn(&mut ArtifactPolicy)| {
+        let mut policy = ground.policy.clone();
+        change(&mut policy);
+        Fetcher::new(policy).unwrap_err().to_string()
+    };
+    assert!(message(|policy| policy.cache_bytes = 1000).contains("--artifact-cache-size"));
 }
 
 #[tokio::test]

@@ -246,7 +246,7 @@ async fn the_same_bounds_hold() {
     let error = Fetcher::new(policy.clone()).unwrap().fetch(&wanted).await.unwrap_err();
     assert_eq!(error.reason(), Reason::ArtifactTooLarge, "{error}");
     ground.store.endless.store(true, Ordering::Relaxed);
-    policy.max_bytes = 1 << 50;
+    (policy.max_bytes, policy.cache_bytes) = (1 << 50, 1 << 50);
     policy.deadline = Duration::from_millis(300);
     let fetcher = Fetcher::new(policy).unwrap();
     let error = fetcher.fetch(&wanted).await.unwrap_err();
