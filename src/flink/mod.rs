@@ -4,6 +4,8 @@ mod checkpoints;
 mod client;
 mod endpoint;
 mod error;
+#[cfg(test)]
+mod garbage;
 pub mod id;
 mod job_manager;
 mod reply;

@@ -203,6 +203,16 @@ impl Transport {
         })
     }
 
+    /// What would be made of an answer.
+    #[cfg(test)]
+    pub(super) fn read<T: DeserializeOwned>(&self, call: Call, status: u16, body: &[u8]) -> Result<T, FlinkError> {
+        let answer = Answer {
+            status: StatusCode::from_u16(status).unwrap(),
+            body: body.to_vec(),
+        };
+        self.judge(call, &answer)
+    }
+
     /// A complete answer with a status other than 2xx.
     fn refusal(&self, call: Call, answer: &Answer) -> FlinkError {
         let status = answer.status;

@@ -4,11 +4,13 @@
 //! The traps are those that were measured; a case's name says what must hold.
 
 mod cancel;
+mod hostile;
 mod jars;
 mod observe;
 mod restart;
 mod run;
 mod target;
+mod tls;
 
 /// Declares each case four times: `fake_1_20`, `fake_2_3`, `flink_1_20`, `flink_2_3`.
 macro_rules! cases {

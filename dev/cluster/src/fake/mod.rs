@@ -34,6 +34,7 @@ mod record;
 mod replies;
 mod seen;
 mod serve;
+mod tls;
 mod upload;
 
 use std::{
@@ -46,12 +47,14 @@ use std::{
 
 use parking_lot::Mutex;
 use tokio::sync::watch;
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 pub use faults::{Action, Fault, Injected, Reply};
 pub use options::FakeOptions;
 pub use record::{EffectSeen, Submission};
 pub use seen::{FakeJar, FakeJob};
+pub use tls::FakeTls;
 
 use faults::Faults;
 use job::{Id, Job, State};
@@ -64,6 +67,7 @@ struct Shared {
     faults: Faults,
     frozen: watch::Sender<bool>,
     unavailable: watch::Sender<bool>,
+    tls: Option<TlsAcceptor>,
 }
 
 /// A running fake. Stops when dropped.
@@ -77,12 +81,14 @@ impl FakeFlink {
     /// Starts one on a free port of the loopback address.
     pub async fn start(options: FakeOptions) -> io::Result<Self> {
         let listener = serve::bind((Ipv4Addr::LOCALHOST, 0).into()).await?;
+        let tls = options.tls.as_ref().map(FakeTls::acceptor).transpose()?;
         let fake = Self {
             shared: Arc::new(Shared {
                 jobmanager: Mutex::new(JobManager::new(options, Instant::now())),
                 faults: Faults::default(),
                 frozen: watch::Sender::new(false),
                 unavailable: watch::Sender::new(false),
+                tls,
             }),
             address: listener.local_addr()?,
             process: Mutex::new(CancellationToken::new()),
@@ -99,7 +105,8 @@ impl FakeFlink {
     /// The URL of its REST endpoint.
     #[must_use]
     pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+        let scheme = if self.shared.tls.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}", self.address)
     }
 
     /// Its address.

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::FakeTls;
+
 /// How a fake Flink is, when it starts.
 #[derive(Debug, Clone)]
 pub struct FakeOptions {
@@ -31,6 +33,10 @@ pub struct FakeOptions {
     pub configuration: Vec<(String, String)>,
     /// The identity of the first process; random when absent.
     pub identity: Option<[u8; 16]>,
+    /// TLS instead of plain HTTP.
+    pub tls: Option<FakeTls>,
+    /// The value of the header `Authorization` without which every request is answered with 401, as by a proxy.
+    pub authorization: Option<String>,
 }
 
 impl Default for FakeOptions {
@@ -49,6 +55,8 @@ impl Default for FakeOptions {
             upload_dir: false,
             configuration: Vec::new(),
             identity: None,
+            tls: None,
+            authorization: None,
         }
     }
 }

@@ -8,10 +8,14 @@ use http_body_util::{BodyExt, StreamBody};
 use hyper::{
     Request, Response,
     body::{Frame, Incoming},
+    header::AUTHORIZATION,
     service::service_fn,
 };
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpListener;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpListener,
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -50,14 +54,33 @@ pub(super) async fn serve(listener: TcpListener, shared: Arc<Shared>, process: C
         let _ = stream.set_nodelay(true);
         let (shared, process) = (Arc::clone(&shared), process.clone());
         tokio::spawn(async move {
-            let service = service_fn(|request| answer(Arc::clone(&shared), process.clone(), request));
-            let connection = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+            let dead = process.clone();
+            let served = async {
+                match shared.tls.clone() {
+                    None => connection(stream, shared, process).await,
+                    Some(tls) => {
+                        if let Ok(stream) = tls.accept(stream).await {
+                            connection(stream, shared, process).await;
+                        }
+                    }
+                }
+            };
             tokio::select! {
-                _ = connection => {}
-                () = process.cancelled() => {}
+                () = served => {}
+                () = dead.cancelled() => {}
             }
         });
     }
+}
+
+async fn connection<S>(stream: S, shared: Arc<Shared>, process: CancellationToken)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let service = service_fn(|request| answer(Arc::clone(&shared), process.clone(), request));
+    let connection = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+    // Ends with an error when a fault cuts it.
+    let _ = connection.await;
 }
 
 async fn answer(shared: Arc<Shared>, process: CancellationToken, request: Request<Incoming>) -> Answer {
@@ -68,6 +91,13 @@ async fn answer(shared: Arc<Shared>, process: CancellationToken, request: Reques
         .lock()
         .record
         .arrived(&method, &path, endpoint.template());
+    let authorization = request
+        .headers()
+        .get(AUTHORIZATION)
+        .map(|value| value.as_bytes().to_vec());
+    if !shared.admits(authorization.as_deref()) {
+        return Ok(whole(&shared, Reply::html(401)));
+    }
     let fault = shared.faults.of(&method, endpoint.template());
     let body = if endpoint == Endpoint::UploadJar {
         Upload::read(request)
@@ -105,6 +135,14 @@ async fn answer(shared: Arc<Shared>, process: CancellationToken, request: Reques
         }
     });
     alive.await.unwrap_or(Err(Dropped))
+}
+
+impl Shared {
+    /// Whether a request may pass the proxy that asks for credentials.
+    fn admits(&self, authorization: Option<&[u8]>) -> bool {
+        let asked_for = self.jobmanager.lock().options.authorization.clone();
+        asked_for.is_none_or(|asked_for| authorization == Some(asked_for.as_bytes()))
+    }
 }
 
 /// A request that was read.
