@@ -7,13 +7,12 @@ use serde::{Deserialize, de::IgnoredAny};
 
 use super::{
     JarId, JobId,
-    checkpoints::{CheckpointingStatistics, Checkpoints},
     endpoint::{ClusterEndpoint, EndpointError},
     error::{Failure, FlinkError},
-    job_manager::{ConfigEntry, JobManagerConfig},
     reply::{
-        ClusterFeatures, ClusterOverview, DashboardConfiguration, Jar, JarList, JarRunResponse, JarUploadResponse,
-        JobDetails, JobDetailsInfo, JobExceptionsInfo, JobFailure, JobOverview, JobsOverview, RunReply, Uploaded,
+        CheckpointingStatistics, Checkpoints, ClusterFeatures, ClusterOverview, ConfigEntry, DashboardConfiguration,
+        Jar, JarList, JarRunResponse, JarUploadResponse, JobDetails, JobDetailsInfo, JobExceptionsInfo, JobFailure,
+        JobManagerConfig, JobOverview, JobsOverview, RunReply, Uploaded,
     },
     request::{JarContent, RunRequest},
     transport::{Call, Observer, Transport},

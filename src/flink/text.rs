@@ -81,6 +81,7 @@ fn cause_lines(printed: &str) -> impl Iterator<Item = &str> {
 /// Source: `org.apache.flink.runtime.rest.messages.ErrorResponseBody`.
 #[derive(Deserialize)]
 pub(crate) struct ErrorBody {
+    #[serde(deserialize_with = "super::reply::few")]
     pub(crate) errors: Vec<String>,
 }
 

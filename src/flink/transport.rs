@@ -17,6 +17,8 @@ use super::{
 
 /// The largest body of an ordinary answer.
 const BODY_LIMIT: usize = 8 << 20;
+/// The largest body of a refusal. Stack traces take 10 to 50 KiB.
+const REFUSAL_LIMIT: usize = 1 << 20;
 /// The largest job list: about 80,000 jobs of Flink 2.3.
 const JOBS_LIMIT: usize = 32 << 20;
 
@@ -159,19 +161,21 @@ impl Transport {
     }
 
     async fn body(&self, call: Call, response: &mut Response) -> Result<Vec<u8>, FlinkError> {
+        let refused = !response.status().is_success();
+        let limit = if refused { REFUSAL_LIMIT } else { call.body_limit };
         let too_large = || {
-            let message = format!("more than {} MiB", call.body_limit >> 20);
+            let message = format!("more than {} MiB", limit >> 20);
             FlinkError::TooLarge(self.failure(call, &message))
         };
         let announced = response.content_length().unwrap_or_default();
         let announced = usize::try_from(announced).unwrap_or(usize::MAX);
-        if announced > call.body_limit {
+        if announced > limit {
             return Err(too_large());
         }
         // A server that announces much and sends little must not cost memory.
         let mut body = Vec::with_capacity(announced.min(1 << 20));
         while let Some(chunk) = response.chunk().await.map_err(|error| self.broken(call, &error))? {
-            if body.len() + chunk.len() > call.body_limit {
+            if body.len() + chunk.len() > limit {
                 return Err(too_large());
             }
             body.extend_from_slice(&chunk);

@@ -1,10 +1,10 @@
-//! A JobManager process: who it is, and how it is configured.
+//! The process of a JobManager: its identity and its configuration.
 
 use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use super::{JobId, id::InvalidId};
+use crate::flink::{JobId, id::InvalidId};
 
 /// One process of a JobManager: the UUID in the name of its own folder `flink-web-<uuid>`.
 ///
@@ -105,7 +105,7 @@ impl JobManagerConfig {
 }
 
 #[derive(Deserialize)]
-pub(super) struct ConfigEntry {
-    pub(super) key: String,
-    pub(super) value: String,
+pub(in crate::flink) struct ConfigEntry {
+    pub(in crate::flink) key: String,
+    pub(in crate::flink) value: String,
 }

@@ -1,9 +1,9 @@
-//! The points that a job could be restored from.
+//! Checkpoints and savepoints of a job.
 
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use super::reply::instant;
+use super::instant;
 
 /// `GET /jobs/:jobid/checkpoints`: the points that a job could be restored from.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -32,7 +32,7 @@ pub struct Checkpoint {
 }
 
 #[derive(Deserialize)]
-pub(super) struct CheckpointingStatistics {
+pub(in crate::flink) struct CheckpointingStatistics {
     latest: LatestCheckpoints,
 }
 

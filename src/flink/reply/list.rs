@@ -1,0 +1,67 @@
+//! The list of all jobs, which is read once a second.
+
+use std::fmt;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Deserializer, de};
+
+use super::instant;
+use crate::flink::{JobId, JobState};
+
+/// One job in `GET /jobs/overview`. Small on purpose: there may be ten thousand, read once a second.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub struct JobOverview {
+    /// Its id.
+    #[serde(rename = "jid")]
+    pub id: JobId,
+    /// Its state.
+    pub state: JobState,
+    /// When it was submitted, in milliseconds since 1970.
+    #[serde(rename = "start-time", default)]
+    pub start_millis: i64,
+    /// When it ended, in milliseconds since 1970; -1 while it has not.
+    #[serde(rename = "end-time", default)]
+    pub end_millis: i64,
+    /// When its state or a task's state last changed, in milliseconds since 1970.
+    #[serde(rename = "last-modification", default)]
+    pub modified_millis: i64,
+}
+
+impl JobOverview {
+    /// When it was submitted.
+    #[must_use]
+    pub fn start_time(&self) -> Option<Timestamp> {
+        instant(self.start_millis)
+    }
+
+    /// When it ended.
+    #[must_use]
+    pub fn end_time(&self) -> Option<Timestamp> {
+        instant(self.end_millis)
+    }
+}
+
+/// `GET /jobs/overview`.
+#[derive(Deserialize)]
+pub(in crate::flink) struct JobsOverview {
+    pub(in crate::flink) jobs: Vec<JobOverview>,
+}
+
+impl<'de> Deserialize<'de> for JobState {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        /// Reads the word in place, without a copy.
+        struct Word;
+        impl de::Visitor<'_> for Word {
+            type Value = JobState;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("the state of a job")
+            }
+
+            fn visit_str<E: de::Error>(self, word: &str) -> Result<JobState, E> {
+                Ok(JobState::from_word(word))
+            }
+        }
+        deserializer.deserialize_str(Word)
+    }
+}
