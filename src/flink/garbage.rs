@@ -1,6 +1,7 @@
 //! Garbage in: whatever a server answers, reading it neither panics nor says more than it may.
 
 use proptest::prelude::*;
+use reqwest::StatusCode;
 use serde::de::DeserializeOwned;
 
 use super::{
@@ -96,7 +97,7 @@ fn body() -> impl Strategy<Value = Vec<u8>> {
 }
 
 /// Reads a body as one kind of answer; an error must be fit to be shown.
-fn read<T: DeserializeOwned>(transport: &Transport, name: &'static str, status: u16, body: &[u8]) -> Option<T> {
+fn read<T: DeserializeOwned>(transport: &Transport, name: &'static str, status: StatusCode, body: &[u8]) -> Option<T> {
     match transport.read::<T>(Call::get(name), status, body) {
         Ok(value) => Some(value),
         Err(error) => {
@@ -115,6 +116,7 @@ proptest! {
     #[test]
     fn no_body_panics_and_no_answer_grows(body in body(), status in prop::sample::select(vec![200_u16, 202, 400, 404, 500, 503])) {
         let transport = Transport::new(&ClusterEndpoint::new("http://flink:8081".parse().unwrap())).unwrap();
+        let status = StatusCode::from_u16(status).unwrap();
         let size = body.len();
         if let Some(list) = read::<JobsOverview>(&transport, "GET /jobs/overview", status, &body) {
             // A job is an id and a state at least.

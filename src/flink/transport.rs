@@ -209,9 +209,14 @@ impl Transport {
 
     /// What would be made of an answer.
     #[cfg(test)]
-    pub(super) fn read<T: DeserializeOwned>(&self, call: Call, status: u16, body: &[u8]) -> Result<T, FlinkError> {
+    pub(super) fn read<T: DeserializeOwned>(
+        &self,
+        call: Call,
+        status: StatusCode,
+        body: &[u8],
+    ) -> Result<T, FlinkError> {
         let answer = Answer {
-            status: StatusCode::from_u16(status).unwrap(),
+            status,
             body: body.to_vec(),
         };
         self.judge(call, &answer)
