@@ -38,7 +38,7 @@ pub(super) fn submit(ctx: &Shared, job: &Arc<FlinkSessionJob>, inputs: &Inputs, 
         memory.running = true;
         memory.unsent = None;
     });
-    cluster.reserve(owner, submission.program.parallelism.unwrap_or(1));
+    cluster.reserve(owner, submission.job_id, submission.program.parallelism.unwrap_or(1));
     // The time that is left by the record's clock, counted on from here by one that nobody sets.
     let left = submission.not_after.duration_since(Timestamp::now());
     let not_after = Instant::now() + Duration::try_from(left).unwrap_or_default();

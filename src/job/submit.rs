@@ -125,6 +125,7 @@ fn nothing_ran(o: &Observed<'_>, intent: &SubmitIntent, why: &Nothing) -> Plan {
     match why {
         Nothing::Rejected(message) => {
             let mut status = recorded(o, intent, Some(RunOutcome::Rejected));
+            let message = message.trim_end_matches('.');
             let message = format!(
                 "Flink refused the submission: {message}. Correct the program or its arguments; any edit of them tries again"
             );

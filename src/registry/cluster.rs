@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Facts, SessionKey, Snapshot};
 use crate::{
     api::Reason,
-    flink::{ClusterEndpoint, EndpointError, FlinkClient, UidHash},
+    flink::{ClusterEndpoint, EndpointError, FlinkClient, JobId, UidHash},
     job::{Refusal, Slots},
 };
 
@@ -101,8 +101,19 @@ pub(super) struct Wishes {
     pub(super) slots: HashSet<UidHash>,
     /// Resources with a job in transition, until when.
     pub(super) attention: HashMap<UidHash, Instant>,
-    /// Slots that were granted and that `/overview` may not show yet.
-    pub(super) reserved: HashMap<UidHash, (i32, Instant)>,
+    /// Slots that were granted to a job, and that `/overview` may not show yet.
+    pub(super) reserved: HashMap<UidHash, Reserved>,
+}
+
+/// Slots that were granted.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Reserved {
+    /// To this job.
+    pub(super) job_id: JobId,
+    /// How many.
+    pub(super) slots: i32,
+    /// When.
+    pub(super) granted: Instant,
 }
 
 /// One cluster that is followed.
@@ -216,8 +227,13 @@ impl Cluster {
     }
 
     /// Keeps slots for a submission until `/overview` shows them as taken.
-    pub fn reserve(&self, owner: UidHash, slots: i32) {
-        self.wishes.lock().reserved.insert(owner, (slots, Instant::now()));
+    pub fn reserve(&self, owner: UidHash, job_id: JobId, slots: i32) {
+        let reserved = Reserved {
+            job_id,
+            slots,
+            granted: Instant::now(),
+        };
+        self.wishes.lock().reserved.insert(owner, reserved);
     }
 
     /// Gives slots back that were kept for a submission.
@@ -245,7 +261,7 @@ impl Cluster {
             .reserved
             .iter()
             .filter(|(other, _)| **other != owner)
-            .map(|(_, (slots, _))| *slots)
+            .map(|(_, reserved)| reserved.slots)
             .sum();
         Slots::Free(overview.available.saturating_sub(others).max(0))
     }

@@ -178,13 +178,13 @@ impl Poller {
         let snapshot = Arc::clone(&state.snapshot);
         self.cluster.wishes(|wishes| {
             // What runs by now is counted; what was granted long ago and never came is not waited for.
-            wishes.reserved.retain(|owner, (_, granted)| {
-                let running = snapshot
-                    .of(*owner)
-                    .last()
-                    .is_some_and(|job| job.state == JobState::Running);
-                let counted = running && snapshot.started > *granted;
-                !counted && granted.elapsed() < Duration::from_secs(120)
+            wishes.reserved.retain(|_, reserved| {
+                // Also when it has ended meanwhile: then its slots are free, and counted as such.
+                let settled = snapshot
+                    .job(reserved.job_id)
+                    .is_some_and(|job| job.state == JobState::Running || !job.is_live());
+                let counted = settled && snapshot.started > reserved.granted;
+                !counted && reserved.granted.elapsed() < Duration::from_secs(120)
             });
             wishes.slots.drain().collect()
         })
