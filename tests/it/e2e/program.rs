@@ -38,7 +38,7 @@ async fn a_main_that_throws() {
 #[tokio::test]
 async fn a_main_that_never_executes() {
     if !skip_real("a_main_that_never_executes") {
-        rejected("never", TestJob::NoExecute, "execute").await;
+        rejected("never", TestJob::NoExecute, "No jobs included").await;
     }
 }
 

@@ -50,8 +50,13 @@ async fn a_killed_operator_comes_back_and_submits_nothing() {
     };
     operator.kill();
     operator.restart().await;
-    assert_eq!(operator.metric("flinkjobs_leader").await, 1.0);
     let scene = Scene::on("after", &plane, &operator, flink().await).await;
+    // The lease of the process that was killed has to run out first.
+    scene
+        .eventually("it leads", async || {
+            (operator.metric("flinkjobs_leader").await > 0.0).then_some(())
+        })
+        .await;
     let jobs: Api<FlinkSessionJob> = Api::namespaced(scene.admin.clone(), &namespace);
 
     // It follows them again: what is asked of one is done.
