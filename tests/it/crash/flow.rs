@@ -20,15 +20,14 @@ pub(super) enum Flow {
 impl Flow {
     pub(super) const ALL: [Self; 3] = [Self::Create, Self::Upgrade, Self::Delete];
 
-    /// What the user does.
-    pub(super) async fn begin(self, world: &World) {
+    /// What the user does. Tells the UID of a job that is new.
+    pub(super) async fn begin(self, world: &World) -> Option<String> {
         match self {
-            Self::Create => {
-                world.create(JOB).await;
-            }
+            Self::Create => return world.create(JOB).await.uid(),
             Self::Upgrade => world.edit(JOB).await,
             Self::Delete => world.delete(JOB).await,
         }
+        None
     }
 
     /// Waits until the status says that it is done.

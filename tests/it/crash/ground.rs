@@ -44,7 +44,13 @@ impl Ground {
     }
 
     /// The command of an operator that talks to the API server by way of `kubeconfig`.
-    pub(super) fn operator(&self, name: &str, kubeconfig: &std::path::Path, namespace: &str, flink: &str) -> Command {
+    pub(super) fn operator(
+        &self,
+        name: &str,
+        kubeconfig: &std::path::Path,
+        namespace: &str,
+        endpoints: &[String],
+    ) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_flink-job-operator"));
         command
             .arg("run")
@@ -53,11 +59,14 @@ impl Ground {
             .args(["--namespace", namespace, "--leader-elect", "false"])
             .args(["--identity", name])
             .args(["--listen", "127.0.0.1:0", "--poll-interval", "200ms"])
-            .args(["--allowed-endpoint", flink, "--allowed-artifact", &self.jars.url("/")])
+            .args(["--allowed-artifact", &self.jars.url("/")])
             .args(["--sweep-interval", "2s"])
             .args(["--log-filter", "info,flink_job_operator=debug"])
             .arg("--artifact-cache-dir")
             .arg(self.supervisor.directory().join(format!("jars-{name}")));
+        for endpoint in endpoints {
+            command.args(["--allowed-endpoint", endpoint]);
+        }
         command
     }
 }

@@ -4,9 +4,13 @@
 //! A case that fails prints its id, both traces, the status and the end of the operators' logs; `CRASH_PLAN=<id> cargo test
 //! crash` runs that one alone.
 
+mod faults;
 mod flow;
 mod ground;
+mod hostile;
+mod lost_status;
 mod plans;
+mod two;
 mod world;
 
 use std::time::Duration;
@@ -16,7 +20,7 @@ use futures::{StreamExt, stream};
 /// For each step of a case. A step takes a second on an idle machine, and a recovery of an unresolved submission five.
 const WITHIN: Duration = Duration::from_secs(60);
 
-/// Why a case failed. The traces are added by [`run`].
+/// Why a case failed. The traces are added by [`run_all`].
 type Failure = String;
 
 /// Whether a case is to be run: `CRASH_PLAN` names one, or the start of some.

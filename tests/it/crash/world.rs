@@ -48,7 +48,10 @@ pub(super) struct World {
     pub(super) fake: FakeFlink,
     pub(super) flink: Proxy,
     pub(super) jobs: Api<FlinkSessionJob>,
+    /// More of the spec of each job.
+    pub(super) more: Value,
     client: Client,
+    endpoints: Mutex<Vec<String>>,
     logs: Mutex<Vec<std::path::PathBuf>>,
     started: AtomicU32,
 }
@@ -72,7 +75,9 @@ impl World {
             namespace,
             fake,
             flink,
+            more: json!({}),
             client,
+            endpoints: Mutex::default(),
             logs: Mutex::default(),
             started: AtomicU32::new(0),
         };
@@ -80,7 +85,9 @@ impl World {
         world
     }
 
+    /// Adds a session; operators that are started from now on may use its address.
     pub(super) async fn add_session(&self, name: &str, url: &str) {
+        self.endpoints.lock().push(url.to_owned());
         let session = json!({"metadata": {"name": name}, "spec": {"endpoint": {"url": url}}});
         let session: FlinkSession = object("FlinkSession", session);
         self.sessions().create(&PostParams::default(), &session).await.unwrap();
@@ -116,14 +123,14 @@ impl World {
         kube.write_kubeconfig(&kubeconfig).unwrap();
         let command = self
             .ground
-            .operator(&name, &kubeconfig, &self.namespace, &self.flink.url());
+            .operator(&name, &kubeconfig, &self.namespace, &self.endpoints.lock());
         let process = self.ground.supervisor.spawn(&name, &command).unwrap();
         self.logs.lock().push(process.log().to_owned());
         process
     }
 
     pub(super) async fn create(&self, name: &str) -> FlinkSessionJob {
-        self.create_with(name, json!({})).await
+        self.create_with(name, self.more.clone()).await
     }
 
     /// Creates a job; `more` is merged into its spec.
@@ -207,7 +214,7 @@ impl World {
         eventually("polls of the job list", async || {
             (count() >= wanted)
                 .then_some(())
-                .ok_or(format!("{} of {wanted}", count()))
+                .ok_or_else(|| format!("{} of {wanted}", count()))
         })
         .await
     }

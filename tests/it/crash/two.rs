@@ -1,0 +1,79 @@
+//! Two operators that both act, with no lease between them.
+
+use devcluster::fake::FakeOptions;
+use futures::future::{join_all, try_join_all};
+use kube::ResourceExt;
+use parking_lot::Mutex;
+
+use super::{
+    Failure, chosen,
+    plans::{Plan, few_missed, record},
+    run_all,
+    world::World,
+};
+
+const JOBS: usize = 20;
+
+async fn all_flows(world: &World) -> Result<(), Failure> {
+    world.until_session_ready().await?;
+    let names: Vec<String> = (0..JOBS).map(|n| format!("job-{n}")).collect();
+    let created = join_all(names.iter().map(|name| world.create(name))).await;
+    let uids: Vec<String> = created.iter().filter_map(ResourceExt::uid).collect();
+    try_join_all(names.iter().map(|name| world.until_running(name))).await?;
+    world.polls(6).await?;
+    try_join_all(names.iter().map(|name| world.runs_once(name, 1))).await?;
+
+    join_all(names.iter().map(|name| world.edit(name))).await;
+    try_join_all(names.iter().map(|name| world.until_running(name))).await?;
+    world.polls(6).await?;
+    try_join_all(names.iter().map(|name| world.runs_once(name, 2))).await?;
+
+    join_all(names.iter().map(|name| world.delete(name))).await;
+    try_join_all(names.iter().map(|name| world.until_gone(name))).await?;
+    world.polls(6).await?;
+    uids.iter().try_for_each(|uid| world.nothing_runs(uid))?;
+    let submissions = world.fake.submissions().len();
+    if submissions != 2 * JOBS {
+        return Err(format!("{} submissions were to be made, {submissions} were", 2 * JOBS));
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_that_are_active_at_once_submit_each_job_once() {
+    if devcluster::skip_real("crash::two") || !chosen("two-active") {
+        return;
+    }
+    let world = World::new(FakeOptions::default()).await;
+    let (first, second) = (world.operator().await, world.operator().await);
+    if let Err(failure) = all_flows(&world).await {
+        panic!("{}", world.report(&failure, &[&first, &second]).await);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_that_is_frozen_at_any_write_and_thawed_later_does_no_harm() {
+    if devcluster::skip_real("crash::two") {
+        return;
+    }
+    let plans = record().await;
+    let (total, missed) = (plans.len(), Mutex::new(Vec::new()));
+    let id = |plan: &Plan| format!("frozen/{plan}");
+    run_all(plans, 8, id, async |plan| {
+        let world = World::new(FakeOptions::default()).await;
+        let (first, mut second) = (world.operator().await, None);
+        match plan.freeze(&world, &first, &mut second).await {
+            Ok(true) => Ok(()),
+            Ok(false) => {
+                missed.lock().push(id(plan));
+                Ok(())
+            }
+            Err(failure) => {
+                let operators: Vec<_> = [Some(&first), second.as_ref()].into_iter().flatten().collect();
+                Err(world.report(&failure, &operators).await)
+            }
+        }
+    })
+    .await;
+    few_missed(total, &missed.into_inner());
+}
