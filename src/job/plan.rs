@@ -43,7 +43,6 @@ pub enum Effect {
 }
 
 /// What the decision needs before it can go on. Each is idempotent and changes nothing that matters.
-#[expect(clippy::struct_excessive_bools, reason = "a set of independent wishes")]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 #[allow(clippy::struct_excessive_bools, reason = "a set of wishes, each of its own")]
 pub struct Wants {
