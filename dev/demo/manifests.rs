@@ -17,10 +17,10 @@ use crate::Failure;
 const MANAGER: &str = "cargo-demo";
 const ESTABLISHED_WITHIN: Duration = Duration::from_secs(30);
 
-/// Installs the CRDs, as `kubectl apply --server-side -f crds/` does. Returns their names.
+/// Installs the CRDs, as `kubectl apply --server-side -f crds/` does. Returns the kinds.
 pub(crate) async fn install_crds(client: &Client) -> Result<Vec<String>, Failure> {
     let api: Api<CustomResourceDefinition> = Api::all(client.clone());
-    let mut names = Vec::new();
+    let mut kinds = Vec::new();
     for crd in api::crds() {
         let name = crd.name_any();
         api.patch(&name, &PatchParams::apply(MANAGER).force(), &Patch::Apply(&crd))
@@ -31,9 +31,9 @@ pub(crate) async fn install_crds(client: &Client) -> Result<Vec<String>, Failure
             Ok(established) => established.map(drop)?,
             Err(_) => return Err(format!("CRD {name} was not established in {ESTABLISHED_WITHIN:?}").into()),
         }
-        names.push(name);
+        kinds.push(crd.spec.names.kind);
     }
-    Ok(names)
+    Ok(kinds)
 }
 
 /// The manifests of `examples/`, with the addresses of this demo.

@@ -32,7 +32,7 @@ const TICK: Duration = Duration::from_millis(100);
 /// Plays the demo to its end, or until Ctrl-C.
 pub(crate) async fn play(arguments: &Arguments, show: &mut Show) -> Result<(), Failure> {
     let interrupted = on_interrupt();
-    show.line("flink-job-operator: a real API server, a real Flink, a real job. Ctrl-C ends all of it.");
+    show.line("A real API server, a real Flink, a real job. Ctrl-C ends all of it.");
     let stage = tokio::select! {
         stage = Stage::set(arguments, show) => stage?,
         () = interrupted.cancelled() => return Err("interrupted".into()),
@@ -86,12 +86,12 @@ impl Stage {
             show.done(&what, &told);
         }
         let client = cluster.client().await?;
-        let crds = install_crds(&client).await?;
-        show.done("CRDs", &crds.join(", "));
+        let kinds = install_crds(&client).await?;
+        show.done("CRDs", &kinds.join(", "));
         let examples = Examples::new(&client, &arguments.namespace, session.url(), &jar.url)?;
         examples.refuse_existing().await?;
         let operator = Operator::start(arguments, &cluster, &session, &jar).await?;
-        show.done("Operator", &operator.log());
+        show.done("Operator", "runs on this machine");
         examples.write(&operator.directory().join("examples"))?;
         Ok(Self {
             operator,
@@ -329,6 +329,8 @@ impl<'a> Act<'a> {
             show.done("The job's page", &url);
         }
         show.done("Metrics", &self.stage.operator.metrics());
+        show.heading("The operator's log");
+        show.command(&self.stage.operator.log());
         show.heading("In another terminal");
         if let Some(kubeconfig) = self.stage.cluster.kubeconfig() {
             show.command(&format!("export KUBECONFIG={}", kubeconfig.display()));

@@ -12,6 +12,8 @@ mod crash;
 #[cfg(test)]
 mod e2e;
 #[cfg(test)]
+mod docs;
+#[cfg(test)]
 mod frame;
 #[cfg(test)]
 mod harness;
