@@ -143,7 +143,8 @@ impl Poller {
         }
         if state.snapshot.started <= state.identified_since {
             // This list may be the one of the process before, which a recovered job is not in: it takes another.
-            self.cluster.wishes(|wishes| wishes.confirm.extend(confirm.iter().copied()));
+            self.cluster
+                .wishes(|wishes| wishes.confirm.extend(confirm.iter().copied()));
         }
         let counted = self.count_slots(&client, &mut state, contact).await;
         let outcome = if changed.is_empty() {

@@ -10,9 +10,9 @@ mod contract;
 #[cfg(test)]
 mod crash;
 #[cfg(test)]
-mod e2e;
-#[cfg(test)]
 mod docs;
+#[cfg(test)]
+mod e2e;
 #[cfg(test)]
 mod frame;
 #[cfg(test)]
