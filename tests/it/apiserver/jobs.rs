@@ -64,6 +64,7 @@ async fn jobs_that_follow_the_rules_are_accepted() {
     jobs.create_named(&long_name, &named).await.unwrap();
 }
 
+#[allow(clippy::too_many_lines, reason = "a table: one row for each rule")]
 #[tokio::test]
 async fn jobs_that_break_a_rule_are_refused_by_field_and_rule() {
     if skip_real("jobs_that_break_a_rule_are_refused_by_field_and_rule") {

@@ -77,23 +77,25 @@ async fn a_new_resource_is_in_progress_for_every_tool() {
     assert_eq!(created["spec"], spec);
 }
 
+/// The fields below a schema that have no description.
+fn walk(at: &str, schema: &Value, bare: &mut Vec<String>) {
+    for (name, property) in schema["properties"].as_object().into_iter().flatten() {
+        let at = format!("{at}.{name}");
+        let standard = ["apiVersion", "kind", "metadata"]
+            .iter()
+            .any(|own| at == format!(".{own}"));
+        if !standard && property["description"].as_str().is_none_or(str::is_empty) {
+            bare.push(at.clone());
+        }
+        walk(&at, property, bare);
+        walk(&at, &property["items"], bare);
+    }
+}
+
 #[tokio::test]
 async fn explain_has_a_text_for_every_field() {
     if skip_real("explain_has_a_text_for_every_field") {
         return;
-    }
-    fn walk(at: &str, schema: &Value, bare: &mut Vec<String>) {
-        for (name, property) in schema["properties"].as_object().into_iter().flatten() {
-            let at = format!("{at}.{name}");
-            let standard = ["apiVersion", "kind", "metadata"]
-                .iter()
-                .any(|own| at == format!(".{own}"));
-            if !standard && property["description"].as_str().is_none_or(str::is_empty) {
-                bare.push(at.clone());
-            }
-            walk(&at, property, bare);
-            walk(&at, &property["items"], bare);
-        }
     }
     // What `kubectl explain` reads.
     let admin = plane().await.client().await.unwrap();
@@ -136,7 +138,11 @@ async fn the_largest_spec_that_is_accepted_survives_in_a_status_of_32_kib() {
     let status = json!({ "status": { "observedGeneration": 1, "acceptedSpec": created.data["spec"] } });
     let stored = jobs
         .api()
-        .patch_status(&name, &Default::default(), &kube::api::Patch::Merge(&status))
+        .patch_status(
+            &name,
+            &kube::api::PatchParams::default(),
+            &kube::api::Patch::Merge(&status),
+        )
         .await
         .unwrap();
     // Nothing of it is pruned, or the job would be taken for a changed one.

@@ -6,6 +6,7 @@ use serde_json::json;
 use super::{Ground, refused, with};
 
 #[tokio::test]
+#[allow(clippy::too_many_lines, reason = "a table: one row for each rule")]
 async fn sessions_are_accepted_or_refused_by_their_rules() {
     if skip_real("sessions_are_accepted_or_refused_by_their_rules") {
         return;

@@ -63,7 +63,10 @@ async fn a_session_is_served_whoever_creates_it_again() {
     let sessions = scene.api::<FlinkSession>();
     let old = sessions.get("demo").await.unwrap();
     // By force: its finalizer would have waited for the job.
-    sessions.delete("demo", &Default::default()).await.unwrap();
+    sessions
+        .delete("demo", &kube::api::DeleteParams::default())
+        .await
+        .unwrap();
     scene
         .eventually("the session is gone", async || {
             let session = sessions.get_opt("demo").await.unwrap();

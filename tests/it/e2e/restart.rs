@@ -115,7 +115,7 @@ async fn a_killed_operator_comes_back_and_submits_nothing() {
         .await;
     assert_eq!(status.job_id, ids[1].1);
     assert_eq!(scene.submissions(ids[1].0).len(), 1);
-    jobs.delete("two", &Default::default()).await.unwrap();
+    jobs.delete("two", &kube::api::DeleteParams::default()).await.unwrap();
     scene
         .eventually("the second job is gone", async || {
             jobs.get_opt("two").await.unwrap().is_none().then_some(())
@@ -125,6 +125,7 @@ async fn a_killed_operator_comes_back_and_submits_nothing() {
     operator.check_log();
 }
 
+#[allow(clippy::float_cmp, reason = "counters are whole numbers")]
 #[tokio::test]
 async fn a_steady_state_is_silent() {
     if skip_real("a_steady_state_is_silent") {

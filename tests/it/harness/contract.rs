@@ -94,9 +94,8 @@ pub fn check(job: &FlinkSessionJob) {
         stalled.is_some(),
     );
     let rows: &[(&str, bool, bool)] = match phase {
-        Phase::Running => &[("True", false, false), ("False", false, true)],
         Phase::Draft | Phase::Suspended => &[("True", false, false), ("False", false, true), ("False", true, false)],
-        Phase::Finished | Phase::Cancelled => &[("True", false, false), ("False", false, true)],
+        Phase::Running | Phase::Finished | Phase::Cancelled => &[("True", false, false), ("False", false, true)],
         Phase::Pending => &[("False", true, false), ("False", false, true)],
         Phase::Submitting | Phase::Restarting | Phase::Suspending | Phase::Cancelling => {
             &[("False", true, false), ("False", false, true)]
@@ -110,7 +109,14 @@ pub fn check(job: &FlinkSessionJob) {
         Phase::Running => running == Some("True"),
         Phase::Unknown => running == Some("Unknown"),
         Phase::Restarting | Phase::Suspending | Phase::Cancelling | Phase::Deleting => true,
-        _ => running == Some("False"),
+        Phase::Draft
+        | Phase::Pending
+        | Phase::Submitting
+        | Phase::Suspended
+        | Phase::Cancelled
+        | Phase::Finished
+        | Phase::Failed
+        | Phase::Lost => running == Some("False"),
     };
     assert!(running_fits, "{phase:?} with Running={running:?}: {text}");
 }

@@ -150,9 +150,8 @@ impl<'a> Scene<'a> {
             if let Some(answer) = ask().await {
                 return answer;
             }
-            if begun.elapsed() > PATIENCE {
-                panic!("not after {PATIENCE:?}: {what}\n{}", self.report().await);
-            }
+            let late = begun.elapsed() > PATIENCE;
+            assert!(!late, "not after {PATIENCE:?}: {what}\n{}", self.report().await);
             tokio::time::sleep(std::time::Duration::from_millis(100)).await;
         }
     }
@@ -253,7 +252,7 @@ impl<'a> Scene<'a> {
     pub async fn end(self) {
         let jobs: Api<FlinkSessionJob> = self.api();
         for job in jobs.list(&ListParams::default()).await.unwrap() {
-            let _ = jobs.delete(&job.name_any(), &Default::default()).await;
+            let _ = jobs.delete(&job.name_any(), &kube::api::DeleteParams::default()).await;
         }
         self.operator.check_log();
         // The jobs are cancelled after the end of the test.
