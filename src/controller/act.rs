@@ -48,6 +48,8 @@ pub(super) fn submit(ctx: &Shared, job: &Arc<FlinkSessionJob>, inputs: &Inputs, 
         let outcome = send(&ctx, &cluster, &submission, not_after, owner, &object).await;
         if matches!(outcome, SubmitOutcome::JarMissing) {
             ctx.jars.forget(&key, &submission.jar_id);
+            // Either somebody deleted the jar, or this is another process than the one that was identified.
+            cluster.identify();
         }
         let started = matches!(
             outcome,

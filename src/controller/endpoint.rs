@@ -78,7 +78,7 @@ pub(super) async fn resolve(ctx: &Context, session: &FlinkSession) -> Result<Res
     if let Some(tls) = endpoint.and_then(|endpoint| endpoint.tls.as_ref()) {
         cluster.tls = Some(step!(tls_of(ctx, &namespace, tls).await?));
     }
-    Ok(match Connection::new(cluster) {
+    Ok(match Connection::new(cluster, &ctx.metrics) {
         Ok(connection) => Resolved::At(Box::new(connection)),
         Err(error) => not(Reason::InvalidSpec, false, error.to_string()),
     })

@@ -15,6 +15,7 @@ use crate::{
     api::Reason,
     flink::{ClusterEndpoint, EndpointError, FlinkClient, JobId, UidHash},
     job::{Refusal, Slots},
+    metrics::{FlinkEndpoint, FlinkOutcome, Metrics},
 };
 
 /// A client for a cluster, equal to another when it leads to the same place with the same credentials.
@@ -29,15 +30,48 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// Builds a client.
-    pub fn new(endpoint: ClusterEndpoint) -> Result<Self, EndpointError> {
-        let client = FlinkClient::new(&endpoint)?;
+    /// Builds a client whose requests are counted.
+    pub fn new(endpoint: ClusterEndpoint, metrics: &Metrics) -> Result<Self, EndpointError> {
+        let metrics = metrics.clone();
+        let client = FlinkClient::new(&endpoint)?.with_observer(Arc::new(move |call, outcome, took| {
+            metrics.flink_request(measured(call), came_to(outcome), took);
+        }));
         let url = endpoint.url.as_str().trim_end_matches('/').into();
         Ok(Self {
             client,
             url,
             endpoint: Arc::new(endpoint),
         })
+    }
+}
+
+/// The metric's word for an endpoint of the client.
+fn measured(call: &str) -> FlinkEndpoint {
+    match call {
+        "GET /jobs/overview" => FlinkEndpoint::JobsOverview,
+        "GET /overview" => FlinkEndpoint::Overview,
+        "GET /config" => FlinkEndpoint::Config,
+        "GET /jobmanager/config" => FlinkEndpoint::JobManagerConfig,
+        "GET /jobs/:jobid/exceptions" => FlinkEndpoint::JobExceptions,
+        "GET /jobs/:jobid/checkpoints" => FlinkEndpoint::JobCheckpoints,
+        "GET /jars" => FlinkEndpoint::Jars,
+        "POST /jars/upload" => FlinkEndpoint::UploadJar,
+        "POST /jars/:jarid/run" => FlinkEndpoint::RunJar,
+        "DELETE /jars/:jarid" => FlinkEndpoint::DeleteJar,
+        "PATCH /jobs/:jobid" => FlinkEndpoint::CancelJob,
+        _ => FlinkEndpoint::Job,
+    }
+}
+
+/// The metric's word for what a request came to: `ok`, or the class of an error.
+fn came_to(outcome: &str) -> FlinkOutcome {
+    match outcome {
+        "ok" => FlinkOutcome::Done,
+        "not_sent" => FlinkOutcome::NotSent,
+        "timeout" | "lost" | "unavailable" => FlinkOutcome::Unknown,
+        "not_flink" | "too_large" => FlinkOutcome::Unreadable,
+        "unauthorized" => FlinkOutcome::Unauthorized,
+        _ => FlinkOutcome::Refused,
     }
 }
 

@@ -114,8 +114,8 @@ async fn a_live_field_is_taken_over_without_a_restart() {
     .await;
     let status = job.runs().await;
     assert_eq!(
-        status.accepted_spec.unwrap().description.as_deref(),
-        Some("counts orders")
+        status.accepted_spec.unwrap().submit_timeout,
+        Some("90s".parse().unwrap())
     );
     assert_eq!(job.states().await, ["RUNNING"]);
     scene.end().await;
