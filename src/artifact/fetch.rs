@@ -230,17 +230,20 @@ impl Fetcher {
 
     /// The jar for a job whose class is on the cluster already: [`stub_jar`] as a file.
     pub async fn stub(&self) -> Outcome {
+        let at = || "the stub jar".to_owned();
         let disk = |error: std::io::Error| ArtifactError::Disk {
-            at: "the stub jar".into(),
+            at: at(),
             why: error.to_string(),
         };
         let write = async || {
-            let (part, mut file) = self.shared.cache.part()?;
-            let jar = stub_jar();
-            file.write_all(&jar)?;
-            Ok(self.shared.cache.keep(part, Sha256Sum::of(&jar), None))
+            let (cache, jar) = (&self.shared.cache, stub_jar());
+            let (mut part, mut file) = cache.part().map_err(disk)?;
+            let room = cache.reserve(&mut part, jar.len() as u64);
+            room.map_err(|_| ArtifactError::CacheFull { at: at() })?;
+            file.write_all(&jar).map_err(disk)?;
+            Ok::<_, ArtifactError>(cache.keep(part, Sha256Sum::of(&jar), None))
         };
-        let file = Arc::clone(self.shared.stub.get_or_try_init(write).await.map_err(disk)?);
+        let file = Arc::clone(self.shared.stub.get_or_try_init(write).await?);
         Ok(Fetched {
             file,
             validator: None,

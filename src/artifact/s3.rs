@@ -176,7 +176,7 @@ fn credentials_of_environment(policy: &ArtifactPolicy) -> Result<AwsCredentialPr
             max_retries: 2,
             ..RetryConfig::default()
         })
-        .with_http_connector(Fixed(client));
+        .with_http_connector(Fixed(ForCredentials(client)));
     let store = builder
         .build()
         .map_err(|error| ObjectsError::Store(guard::words(&error)))?;
@@ -216,10 +216,93 @@ impl HttpService for Guarded {
     }
 }
 
+/// The operator has no credentials. In words of ours, because the service's words may be part of them.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{0}")]
+struct NoCredentials(String);
+
+/// The client for credentials.
+#[derive(Debug, Clone)]
+struct ForCredentials(Client);
+
+#[async_trait]
+impl HttpService for ForCredentials {
+    async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
+        let response = self.0.call(request).await;
+        let response = response.map_err(|error| HttpError::new(error.kind(), NoCredentials(guard::words(&error))))?;
+        if response.status().is_success() {
+            return Ok(response);
+        }
+        let why = NoCredentials(format!(
+            "their service answers with HTTP {}",
+            response.status().as_u16()
+        ));
+        Err(HttpError::new(HttpErrorKind::Unknown, why))
+    }
+}
+
 fn failure(at: &str, error: &object_store::Error) -> ArtifactError {
-    let status = guard::causes(error).find_map(|cause| cause.downcast_ref::<UnexpectedStatus>());
-    match status {
-        Some(UnexpectedStatus(status)) => ArtifactError::of_status(at, *status),
-        None => transport(at, error),
+    let unreachable = |why: String| ArtifactError::Unreachable { at: at.to_owned(), why };
+    for cause in guard::causes(error) {
+        if let Some(UnexpectedStatus(status)) = cause.downcast_ref() {
+            return match status {
+                301 | 307 => ArtifactError::redirect(
+                    at,
+                    &"the bucket is in another region; the administrator names it with --s3-region",
+                ),
+                status => ArtifactError::of_status(at, *status),
+            };
+        }
+        if let Some(NoCredentials(why)) = cause.downcast_ref() {
+            return unreachable(format!(
+                "the operator has no credentials for the object store ({why}); check its environment's AWS_* variables"
+            ));
+        }
+        if cause.is::<reqwest::Error>() {
+            return transport(at, error);
+        }
+        let kind = cause.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
+        if let Some(std::io::ErrorKind::NotFound | std::io::ErrorKind::PermissionDenied) = kind {
+            return unreachable("a file with the operator's credentials cannot be read".to_owned());
+        }
+    }
+    // Whatever else it is may quote what was received.
+    unreachable("the object store's answer cannot be understood".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::Reason;
+
+    fn of(error: impl std::error::Error + Send + Sync + 'static) -> ArtifactError {
+        let error = HttpError::new(HttpErrorKind::Unknown, error);
+        failure(
+            "s3://jars/x.jar",
+            &object_store::Error::Generic {
+                store: "S3",
+                source: Box::new(error),
+            },
+        )
+    }
+
+    #[test]
+    fn failures_are_told_apart() {
+        let region = of(UnexpectedStatus(301));
+        assert_eq!(region.reason(), Reason::ArtifactForbidden);
+        assert!(region.to_string().contains("--s3-region"), "{region}");
+        assert_eq!(of(UnexpectedStatus(404)).reason(), Reason::ArtifactNotFound);
+        let missing = of(NoCredentials("connection refused".to_owned()));
+        assert!(
+            !missing.is_permanent() && missing.to_string().contains("AWS_*"),
+            "{missing}"
+        );
+        let file = of(std::io::Error::from(std::io::ErrorKind::NotFound));
+        assert!(file.to_string().contains("credentials cannot be read"), "{file}");
+        let quoting = of(std::io::Error::other("unexpected \"s3cr3t\""));
+        assert!(
+            !quoting.is_permanent() && !quoting.to_string().contains("s3cr3t"),
+            "{quoting}"
+        );
     }
 }

@@ -274,6 +274,7 @@ async fn the_stub_is_a_file_like_any_other() {
     let fetcher = ground.fetcher();
     let (first, second) = (fetcher.stub().await.unwrap(), fetcher.stub().await.unwrap());
     assert_eq!((first.path(), content(&first)), (second.path(), stub_jar()));
+    assert_eq!(first.size(), stub_jar().len() as u64);
     assert_eq!(fetcher.cache_use().files, 1);
     drop((fetcher, second));
     assert!(first.path().exists());

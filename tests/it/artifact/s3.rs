@@ -207,7 +207,7 @@ async fn the_store_s_answers_have_the_same_words() {
     for (status, reason, permanent) in [
         (StatusCode::FORBIDDEN, Reason::ArtifactForbidden, true),
         (StatusCode::UNAUTHORIZED, Reason::ArtifactForbidden, true),
-        (StatusCode::MOVED_PERMANENTLY, Reason::ArtifactNotFound, true),
+        (StatusCode::MOVED_PERMANENTLY, Reason::ArtifactForbidden, true),
         (StatusCode::SERVICE_UNAVAILABLE, Reason::Submitting, false),
         (StatusCode::INTERNAL_SERVER_ERROR, Reason::Submitting, false),
     ] {
