@@ -91,3 +91,25 @@ pub async fn a_cluster_without_submission_says_so(flink: &Target) {
         "jobs can be cancelled still: {unknown:?}"
     );
 }
+
+/// Trap 3, its exception: with `web.upload.dir` jars outlive the process, so a retry with the same jar can run a job twice.
+/// The upload does not name a process then; the configuration still does.
+pub async fn an_upload_folder_of_its_own_outlives_the_process(flink: &Target) {
+    let uploaded = flink
+        .client
+        .upload_jar("kept.jar", JarContent::from_bytes("PK".into()))
+        .await
+        .unwrap();
+    let before = flink.client.jobmanager_config().await.unwrap();
+    assert_eq!(uploaded.job_manager, None);
+    assert!(
+        before.identity().is_some() && before.get("web.upload.dir").is_some(),
+        "{before:?}"
+    );
+    flink.kill();
+    flink.start_again().await;
+    let after = flink.client.jobmanager_config().await.unwrap();
+    assert!(after.identity().is_some() && after.identity() != before.identity());
+    let jars = flink.client.jars().await.unwrap();
+    assert!(jars.iter().any(|jar| jar.id == uploaded.id), "{jars:?}");
+}

@@ -4,6 +4,7 @@
 //! The traps are those that were measured; a case's name says what must hold.
 
 mod cancel;
+mod fake;
 mod hostile;
 mod jars;
 mod observe;
@@ -56,6 +57,7 @@ mod shared {
         run::a_deadline_does_not_stop_the_run,
         run::unknown_fields_are_ignored_and_the_reply_tells,
         run::the_request_arrives_as_it_was_meant,
+        run::the_configuration_of_a_run_takes_effect_and_its_state_is_restored,
         run::a_throwing_main_uses_up_nothing,
         run::a_main_that_never_executes_is_refused,
         run::a_main_that_executes_twice_leaves_one_job,
@@ -78,6 +80,18 @@ mod without_submission {
     cases!(super::super::without_submission:
         jars::a_cluster_without_submission_says_so,
     );
+}
+
+mod upload_folder {
+    cases!(super::super::upload_folder:
+        jars::an_upload_folder_of_its_own_outlives_the_process,
+    );
+}
+
+async fn upload_folder(which: target::Which, case: impl AsyncFnOnce(&target::Target)) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().to_str().unwrap();
+    target::run_with(which, "web.upload.dir", path, case).await;
 }
 
 async fn without_submission(which: target::Which, case: impl AsyncFnOnce(&target::Target)) {

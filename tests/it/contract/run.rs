@@ -126,6 +126,64 @@ pub async fn the_request_arrives_as_it_was_meant(flink: &Target) {
     flink.stop(id).await;
 }
 
+/// Trap 10: a job's configuration is what the request says. And the path, claim mode and flag of a restore are spelled as
+/// Flink reads them: only what a job was restored from proves it (trap 5).
+pub async fn the_configuration_of_a_run_takes_effect_and_its_state_is_restored(flink: &Target) {
+    let jar = flink.jar().await;
+    let with_checkpoints = |id: JobId| RunRequest {
+        flink_configuration: [
+            ("execution.checkpointing.interval", "200ms"),
+            (
+                "execution.checkpointing.externalized-checkpoint-retention",
+                "RETAIN_ON_CANCELLATION",
+            ),
+        ]
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .into(),
+        ..request(id, TestJob::Counter, &[])
+    };
+    let first = new_id();
+    assert_eq!(
+        flink.client.run_jar(&jar, &with_checkpoints(first), PATIENCE).await,
+        Ok(RunReply::Started)
+    );
+    let checkpoint = sooner_or_later(async || {
+        let latest = flink.client.checkpoints(first).await.unwrap();
+        assert_eq!((&latest.savepoint, &latest.restored), (&None, &None));
+        latest.completed
+    });
+    let checkpoint = checkpoint.await;
+    assert!(checkpoint.time.is_some() && !checkpoint.is_savepoint, "{checkpoint:?}");
+    flink.stop(first).await;
+    // Newer ones completed since, and only the newest is kept. Trap 8: what is said of it is up to three seconds old.
+    tokio::time::sleep(Duration::from_millis(3100)).await;
+    let kept = flink.client.checkpoints(first).await.unwrap().completed.unwrap();
+    let path = kept.path.unwrap();
+    let second = new_id();
+    let run = RunRequest {
+        savepoint_path: Some(path.clone()),
+        claim_mode: Some(flink_job_operator::flink::ClaimMode::NoClaim),
+        ..with_checkpoints(second)
+    };
+    assert_eq!(flink.client.run_jar(&jar, &run, PATIENCE).await, Ok(RunReply::Started));
+    let restored = sooner_or_later(async || flink.client.checkpoints(second).await.unwrap().restored).await;
+    assert_eq!(restored.path, Some(path));
+    flink.stop(second).await;
+}
+
+/// Asks until there is an answer.
+async fn sooner_or_later<T>(ask: impl AsyncFn() -> Option<T>) -> T {
+    let asking = async {
+        loop {
+            if let Some(answer) = ask().await {
+                return answer;
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, asking).await.unwrap()
+}
+
 /// A `main()` that throws: 400, the cause, no job, and the id is as good as new.
 pub async fn a_throwing_main_uses_up_nothing(flink: &Target) {
     let jar = flink.jar().await;

@@ -83,6 +83,7 @@ pub async fn run_with(which: Which, key: &str, value: &str, case: impl AsyncFnOn
         Which::Fake(version) => {
             let options = FakeOptions {
                 submission_enabled: (key, value) != ("web.submit.enable", "false"),
+                upload_dir: key == "web.upload.dir",
                 task_managers: 0,
                 ..FakeOptions::default()
             };

@@ -1,6 +1,10 @@
 //! What the fake does with a request.
 
-use std::{collections::BTreeMap, sync::Arc, time::Instant};
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -232,6 +236,17 @@ fn check_jar(jm: &JobManager, jar_id: &str) -> Result<(), Refusal> {
     }
 }
 
+/// A duration in whole milliseconds or seconds, `100ms` or `5 s`; Flink knows more units.
+fn duration(text: &str) -> Option<Duration> {
+    let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit())?);
+    let number = number.parse().ok()?;
+    match unit.trim() {
+        "ms" => Some(Duration::from_millis(number)),
+        "s" => Some(Duration::from_secs(number)),
+        _ => None,
+    }
+}
+
 /// What `execute` does. Returns how long the job takes to be initialized.
 fn submit(
     jm: &mut JobManager,
@@ -240,7 +255,7 @@ fn submit(
     id: Id,
     run: &RunBody,
     main: &Main,
-) -> Result<std::time::Duration, Refusal> {
+) -> Result<Duration, Refusal> {
     let illegal = |what: &str| Refusal::program(what, &[&format!("java.lang.IllegalArgumentException: {what}")]);
     if main.program == Program::Throws {
         return Err(illegal("main throws on purpose"));
@@ -254,13 +269,18 @@ fn submit(
     if jm.is_duplicate(id) {
         return Err(Refusal::duplicate(&main.job_name, jm.options.is_1x()));
     }
-    let job = Job::new(
+    let mut job = Job::new(
         id,
         main.job_name.clone(),
         parallelism,
         main.program,
         run.savepoint_path.clone(),
     );
+    let interval = run
+        .flink_configuration
+        .as_ref()
+        .and_then(|all| all.get("execution.checkpointing.interval"));
+    job.checkpoint_interval = interval.and_then(|text| duration(text));
     jm.record.submissions.push(Submission {
         job_id: id.to_string(),
         time: Timestamp::now(),

@@ -126,6 +126,8 @@ pub(super) struct Job {
     pub(super) parallelism: u32,
     pub(super) program: Program,
     pub(super) savepoint: Option<String>,
+    /// How often it completes a checkpoint, if at all.
+    pub(super) checkpoint_interval: Option<Duration>,
     /// In the order of time; entries after now have not happened yet.
     timeline: Vec<(Instant, State)>,
     /// Why it fails, once it does: a printed Java exception.
@@ -144,6 +146,7 @@ impl Job {
             parallelism,
             program,
             savepoint,
+            checkpoint_interval: None,
             timeline: Vec::new(),
             failure: None,
             has_slots: false,
@@ -217,6 +220,14 @@ impl Job {
 
     pub(super) fn modified(&self, now: Instant) -> Option<Instant> {
         self.entered(now).map(|(at, _)| at)
+    }
+
+    /// The newest completed checkpoint: its number, and when it was triggered. They stop when the job ends.
+    pub(super) fn checkpoint(&self, now: Instant) -> Option<(u32, Instant)> {
+        let (interval, began) = (self.checkpoint_interval?, self.last_entered(State::Running, now)?);
+        let until = self.ended(now).unwrap_or(now).saturating_duration_since(began);
+        let done = u32::try_from(until.as_millis() / interval.as_millis().max(1)).ok()?;
+        (done > 0 && self.has_slots).then(|| (done, began + interval * done))
     }
 
     /// When it ended, if it has.
