@@ -19,7 +19,8 @@ const MASK: &str = "***";
 /// them (also inside a longer base64 text). Redact a message before cutting it: of what a cut leaves of a secret, at
 /// least four bytes are recognised at the end of the text only.
 ///
-/// A secret of up to three bytes is replaced only where it stands alone: it would be found in every other word.
+/// A secret of up to three bytes is replaced only where it stands alone: it would be found in every other word. A blank
+/// one is none.
 #[derive(Clone, Default)]
 pub struct Redactor {
     /// Distinct and not blank.
@@ -240,7 +241,7 @@ mod tests {
             let parts = order.iter().flat_map(|(at, between)| [secrets.get(*at).unwrap_or(between), between]);
             let text: String = parts.map(String::as_str).collect();
             let redacted = redactor.redact(&text);
-            for secret in &secrets {
+            for secret in secrets.iter().filter(|secret| !secret.trim().is_empty()) {
                 prop_assert!(!redacted.contains(secret.as_str()), "{} in {}", secret, redacted);
             }
         }
