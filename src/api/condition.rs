@@ -108,17 +108,29 @@ pub fn find(conditions: &[Condition], r#type: ConditionType) -> Option<&Conditio
     conditions.iter().find(|c| c.r#type == r#type)
 }
 
-/// A message cut to [`MAX_MESSAGE`] bytes at a character boundary.
+/// A message of at most [`MAX_MESSAGE`] bytes as JSON writes it, cut at a character boundary. Control characters, which
+/// JSON writes in six bytes and terminals obey, become spaces.
 #[must_use]
 pub fn bounded(message: &str) -> String {
-    if message.len() <= MAX_MESSAGE {
-        return message.to_owned();
+    let length = |c: char| c.len_utf8() + usize::from(matches!(c, '"' | '\\'));
+    let fits = message.chars().map(length).sum::<usize>() <= MAX_MESSAGE;
+    let room = if fits {
+        MAX_MESSAGE
+    } else {
+        MAX_MESSAGE - '…'.len_utf8()
+    };
+    let mut text = String::with_capacity(message.len().min(room + 3));
+    let mut used = 0;
+    for c in message.chars() {
+        let c = if c.is_control() { ' ' } else { c };
+        used += length(c);
+        if used > room {
+            text.push('…');
+            break;
+        }
+        text.push(c);
     }
-    let mut cut = MAX_MESSAGE - 3;
-    while cut > 0 && !message.is_char_boundary(cut) {
-        cut -= 1;
-    }
-    format!("{}…", message.get(..cut).unwrap_or_default())
+    text
 }
 
 #[cfg(test)]
@@ -162,7 +174,16 @@ mod tests {
 
     #[test]
     fn messages_are_bounded() {
-        let long = "é".repeat(2000);
-        assert!(bounded(&long).len() <= MAX_MESSAGE && bounded(&long).ends_with('…'));
+        for long in ["é", "\"", "\\", "\u{1}", "\n", "\u{1f980}"] {
+            let cut = bounded(&long.repeat(2000));
+            let json = serde_json::to_string(&cut).unwrap();
+            assert!(
+                json.len() <= MAX_MESSAGE + 2 && cut.ends_with('…'),
+                "{long:?}: {}",
+                json.len()
+            );
+        }
+        let short = "what happened, then what to do".repeat(30);
+        assert_eq!(bounded(&short), short);
     }
 }
