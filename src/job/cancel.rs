@@ -185,3 +185,172 @@ fn ended(o: &Observed<'_>, job_id: JobId, purpose: CancelPurpose, job: Option<&J
     }
     idle::idle(o, status)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::case::{Case, INSTALLATION, Reach, effect, refusal, seen, told};
+    use super::*;
+    use crate::{
+        api::job::DesiredState,
+        flink::{JobState, UidHash},
+    };
+
+    fn marked(attempt: u32) -> JobId {
+        JobId::new(INSTALLATION, UidHash::of(super::super::case::UID), attempt)
+    }
+
+    /// A job that is being cancelled because of that edit.
+    fn cancelling(edit: fn(&mut Case)) -> Case {
+        let mut case = Case::running();
+        edit(&mut case);
+        case.persist("follow/stop");
+        case
+    }
+
+    const SUSPEND: fn(&mut Case) = |case| case.edit(|spec| spec.state = DesiredState::Suspended);
+    const CANCEL: fn(&mut Case) = |case| case.edit(|spec| spec.state = DesiredState::Cancelled);
+    const EDIT: fn(&mut Case) = |case| case.edit(|spec| spec.job.args.clear());
+
+    #[test]
+    fn the_intent_is_written_before_the_request() {
+        for edit in [SUSPEND, CANCEL, EDIT] {
+            let mut case = Case::running();
+            edit(&mut case);
+            assert_eq!(effect(&case.persist("follow/stop")), "-");
+            assert_eq!(case.still("cancel/send").effect, Some(Effect::Cancel(case.id())));
+        }
+    }
+
+    #[test]
+    fn a_cancelled_job_ends_by_what_it_was_cancelled_for() {
+        let rows = [
+            (
+                SUSPEND,
+                RunOutcome::Suspended,
+                "Suspended/Suspended Ready=True Running=False",
+            ),
+            (
+                CANCEL,
+                RunOutcome::Cancelled,
+                "Cancelled/Cancelled Ready=True Running=False",
+            ),
+            (
+                EDIT,
+                RunOutcome::Replaced,
+                "Restarting/Upgrading Ready=False Reconciling Running=False",
+            ),
+        ];
+        for (edit, outcome, expected) in rows {
+            let mut case = cancelling(edit);
+            case.list(JobState::Canceled);
+            case.settle();
+            assert_eq!(
+                (case.status.runs[0].outcome, told(&case.status).as_str()),
+                (Some(outcome), expected)
+            );
+            // The same when the cluster does not list it any more; but only when that is confirmed.
+            let mut case = cancelling(edit);
+            case.jobs.clear();
+            assert!(case.still("cancel/confirm").wants.confirm);
+            case.confirmed = true;
+            case.settle();
+            assert_eq!(
+                (case.status.runs[0].outcome, told(&case.status).as_str()),
+                (Some(outcome), expected)
+            );
+        }
+    }
+
+    #[test]
+    fn a_job_that_finished_first_is_told_as_finished() {
+        let mut case = cancelling(SUSPEND);
+        case.list(JobState::Finished);
+        case.settle();
+        assert_eq!(case.status.last_outcome(), Some(RunOutcome::Finished));
+        case.edit(|spec| spec.state = DesiredState::Running);
+        case.settle();
+        assert_eq!(told(&case.status), "Finished/Finished Ready=True Running=False");
+    }
+
+    #[test]
+    fn a_request_is_repeated_when_it_failed_or_shows_no_effect() {
+        let mut case = cancelling(CANCEL);
+        let id = case.id();
+        case.task.cancelled = Some((id, case.now, None));
+        assert_eq!(effect(&case.still("cancel/send")), "-");
+        case.wait(21);
+        assert_eq!(effect(&case.still("cancel/send")), "Cancel");
+        case.list(JobState::Cancelling);
+        case.settle();
+        assert_eq!(
+            effect(&case.still("cancel/send")),
+            "-",
+            "it shows: a slow job is not asked twice"
+        );
+        case.task.cancelled = Some((id, case.now, Some(refusal(Reason::Unauthorized))));
+        case.settle();
+        let ready = crate::api::condition::find(&case.status.conditions, crate::api::ConditionType::Ready).unwrap();
+        assert!(ready.message.contains("failed and is repeated"), "{}", ready.message);
+        assert_eq!(effect(&case.still("cancel/send")), "-");
+        case.wait(6);
+        assert_eq!(effect(&case.still("cancel/send")), "Cancel");
+        case.task.running = true;
+        assert_eq!(effect(&case.still("cancel/send")), "-");
+    }
+
+    #[test]
+    fn a_cluster_that_does_not_answer_holds_it_up() {
+        let mut case = cancelling(SUSPEND);
+        case.reach = Reach::NotPolled;
+        case.still("cancel/not-polled");
+        case.reach = Reach::Down(Reason::ClusterUnreachable);
+        case.settle();
+        assert_eq!(
+            told(&case.status),
+            "Suspending/ClusterUnreachable Ready=False Reconciling Running=Unknown"
+        );
+    }
+
+    // Rule 4: a running job with our mark that is not the current attempt is always cancelled.
+    #[test]
+    fn a_stray_is_cancelled_and_the_current_job_is_not() {
+        let mut case = Case::running();
+        let (current, stray) = (case.jobs[0].clone(), marked(7));
+        case.jobs.push(seen(stray, JobState::Running));
+        let plan = case.persist("stray");
+        assert_eq!(plan.notes.last().unwrap().kind, super::super::NoteKind::Warning);
+        assert_eq!(
+            told(&case.status),
+            "Cancelling/Cancelled Ready=False Reconciling Running=True"
+        );
+        assert_eq!(case.still("cancel/send").effect, Some(Effect::Cancel(stray)));
+        case.jobs = vec![current.clone(), seen(stray, JobState::Canceled)];
+        case.settle();
+        assert_eq!(told(&case.status), "Running/Running Ready=True Running=True");
+        // While a submission is under way its own job is none.
+        let mut case = Case::submitting();
+        case.list(JobState::Running);
+        case.persist("submit/seen");
+        let mut case = Case::submitting();
+        case.jobs = vec![seen(stray, JobState::Running)];
+        case.persist("stray");
+        case.jobs.clear();
+        case.confirmed = true;
+        case.persist("cancel/ended");
+        assert!(case.status.submission().is_some() && case.status.cancellation().is_none());
+    }
+
+    #[test]
+    fn a_change_of_mind_while_it_is_cancelled_is_heeded_at_its_end() {
+        let mut case = cancelling(SUSPEND);
+        case.edit(|spec| spec.state = DesiredState::Running);
+        case.list(JobState::Canceled);
+        case.settle();
+        assert_eq!(case.status.attempt, Some(2), "it is to run again");
+        let mut case = cancelling(EDIT);
+        case.edit(|spec| spec.state = DesiredState::Suspended);
+        case.list(JobState::Canceled);
+        case.settle();
+        assert_eq!(told(&case.status), "Suspended/Suspended Ready=True Running=False");
+    }
+}

@@ -312,3 +312,264 @@ fn state_of(job: &JobSeen) -> Verdict {
         ),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{
+        Session, Slots,
+        case::{Case, Reach, effect, refusal, told},
+    };
+    use super::*;
+    use crate::api::job::{DeletionPolicy, DeletionType, SavepointPolicy};
+
+    #[test]
+    fn every_state_of_flink_has_a_phase() {
+        let rows = [
+            (
+                JobState::Initializing,
+                "Submitting/Submitting Ready=False Reconciling Running=False",
+            ),
+            (
+                JobState::Created,
+                "Submitting/Submitting Ready=False Reconciling Running=False",
+            ),
+            (JobState::Running, "Running/Running Ready=True Running=True"),
+            (
+                JobState::Failing,
+                "Restarting/Restarting Ready=False Reconciling Running=False",
+            ),
+            (
+                JobState::Restarting,
+                "Restarting/Restarting Ready=False Reconciling Running=False",
+            ),
+            (
+                JobState::Suspended,
+                "Restarting/Restarting Ready=False Reconciling Running=False",
+            ),
+            (
+                JobState::Reconciling,
+                "Restarting/Restarting Ready=False Reconciling Running=False",
+            ),
+            (
+                JobState::Cancelling,
+                "Cancelling/Cancelled Ready=False Reconciling Running=False",
+            ),
+            (
+                JobState::Unknown,
+                "Unknown/StateUnknown Ready=Unknown Reconciling Running=Unknown",
+            ),
+        ];
+        for (state, expected) in rows {
+            let mut case = Case::running();
+            case.list(state);
+            let plan = case.settle();
+            assert_eq!(told(&plan.status), expected);
+            assert_eq!(plan.status.flink_state.as_deref(), Some(state.as_str()));
+            assert_eq!(plan.wants.attention, state != JobState::Running, "{state}");
+            assert_eq!(
+                (effect(&plan), plan.next),
+                ("-", super::super::Next::OnChange),
+                "{state}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_facts_are_told() {
+        let mut case = Case::running();
+        let status = case.settle().status;
+        let url = format!("http://flink:8081/#/job/running/{}/overview", case.id());
+        assert_eq!(status.web_ui_url, Some(url));
+        assert_eq!(status.job_manager_address.as_deref(), Some("http://flink:8081"));
+        assert_eq!((status.attempt, status.parallelism), (Some(1), Some(2)));
+        assert!(status.start_time.is_some() && status.end_time.is_none());
+        assert_eq!(status.runs[0].job_manager.as_deref(), Some(super::super::case::P1));
+        case.list(JobState::Finished);
+        let status = case.settle().status;
+        assert!(status.end_time.is_some() && status.runs[0].end_time.is_some());
+    }
+
+    #[test]
+    fn a_job_that_is_not_listed_is_lost_only_when_that_is_confirmed() {
+        let mut case = Case::running();
+        case.jobs.clear();
+        assert!(case.still("follow/confirm").wants.confirm);
+        case.confirmed = true;
+        case.replace();
+        case.persist("idle/rest");
+        assert_eq!(told(&case.status), "Lost/JobLost Ready=False Stalled Running=False");
+        let failure = case.status.failure.clone().unwrap();
+        assert!(
+            failure.message.contains("replaced") && failure.message.contains("restartNonce"),
+            "{}",
+            failure.message
+        );
+    }
+
+    #[test]
+    fn what_does_not_answer_is_not_gone() {
+        let mut case = Case::running();
+        case.reach = Reach::NotPolled;
+        case.still("follow/unreachable");
+        case.reach = Reach::Down(Reason::ClusterUnreachable);
+        case.wait(86400);
+        let status = case.settle().status;
+        assert_eq!(
+            status.flink_state.as_deref(),
+            Some("RUNNING"),
+            "the last known state stays"
+        );
+        assert!(status.live_run().is_some());
+        // Nor is the job of a session that someone deleted.
+        case.session = Session::Absent { proven: true };
+        let status = case.settle().status;
+        let ready = condition::find(&status.conditions, crate::api::ConditionType::Ready).unwrap();
+        assert!(
+            status.live_run().is_some() && ready.message.contains("may still run"),
+            "{}",
+            ready.message
+        );
+    }
+
+    #[test]
+    fn the_end_and_its_cause_are_told_in_one_write() {
+        let mut case = Case::running();
+        case.list(JobState::Failed);
+        case.failure_cause = Input::Pending;
+        assert!(case.still("follow/failure-cause").wants.failure_cause);
+        case.failure_cause = Input::Ready("java.lang.IllegalStateException: no".to_owned());
+        let status = case.settle().status;
+        let failure = status.failure.unwrap();
+        assert_eq!(
+            failure.root_cause.as_deref(),
+            Some("java.lang.IllegalStateException: no")
+        );
+        assert!(failure.message.contains("IllegalStateException"));
+        // Also for one that failed before it was first seen.
+        let mut case = Case::submitting();
+        case.list(JobState::Failed);
+        case.failure_cause = Input::Pending;
+        assert!(case.still("submit/seen").wants.failure_cause);
+        // And for one that is taken over: it goes on record first.
+        let mut case = Case::submitting();
+        case.list(JobState::Failed);
+        case.status = JobStatus::default();
+        case.failure_cause = Input::Pending;
+        case.persist("lost-status/adopt");
+        assert!(case.still("follow/failure-cause").wants.failure_cause);
+    }
+
+    #[test]
+    fn the_finalizer_comes_back_before_anything_else() {
+        let mut case = Case::running();
+        case.finalizer = false;
+        case.edit(|spec| spec.state = DesiredState::Cancelled);
+        assert_eq!(effect(&case.still("follow/finalizer")), "AddFinalizer");
+    }
+
+    // Rule 21.
+    #[test]
+    fn a_change_that_would_keep_state_is_refused_and_the_job_goes_on() {
+        let changes: [fn(&mut Case); 3] = [
+            |case| case.edit(|spec| spec.job.args.clear()),
+            |case| case.edit(|spec| spec.restart_nonce = Some(1)),
+            |case| case.edit(|spec| spec.state = DesiredState::Suspended),
+        ];
+        for mode in [UpgradeMode::Savepoint, UpgradeMode::LastState] {
+            for change in changes {
+                let mut case = Case::running();
+                case.spec.upgrade_mode = mode;
+                change(&mut case);
+                let plan = case.settle();
+                assert_eq!(
+                    told(&plan.status),
+                    "Running/UpgradeModeUnsupported Ready=False Stalled Running=True"
+                );
+                assert_eq!(
+                    (effect(&plan), plan.status.pending_change),
+                    ("-", Some(PendingChange::Restart))
+                );
+                let ready = condition::find(&plan.status.conditions, crate::api::ConditionType::Ready).unwrap();
+                assert!(ready.message.contains("upgradeMode: Stateless"), "{}", ready.message);
+                // Taking the edit back ends the refusal.
+                case.edit(|spec| *spec = Case::new().spec);
+                case.settle();
+                assert_eq!(told(&case.status), "Running/Running Ready=True Running=True");
+            }
+        }
+    }
+
+    #[test]
+    fn promises_that_cannot_be_kept_are_refused_while_the_job_runs() {
+        let edits: [fn(&mut Case); 2] = [
+            |case| case.edit(|spec| spec.savepoint_policy = Some(SavepointPolicy::default())),
+            |case| {
+                let kind = Some(DeletionType::Savepoint);
+                case.edit(|spec| spec.deletion_policy = Some(DeletionPolicy { kind, timeout: None }));
+            },
+        ];
+        for edit in edits {
+            let mut case = Case::running();
+            edit(&mut case);
+            case.settle();
+            assert_eq!(
+                told(&case.status),
+                "Running/InvalidSpec Ready=False Stalled Running=True"
+            );
+            assert_eq!(case.status.accepted_spec, Some(change::accept(&Case::new().spec)));
+        }
+    }
+
+    #[test]
+    fn a_live_edit_is_taken_over_without_a_restart() {
+        let mut case = Case::running();
+        case.edit(|spec| spec.submit_timeout = Some(crate::api::GoDuration::from_secs(90)));
+        let plan = case.persist("follow/steady");
+        assert_eq!(
+            (told(&plan.status).as_str(), plan.status.observed_generation),
+            ("Running/Running Ready=True Running=True", 2)
+        );
+        assert_eq!(
+            plan.status.accepted_spec.unwrap().submit_timeout,
+            case.spec.submit_timeout
+        );
+        case.still("follow/steady");
+    }
+
+    #[test]
+    fn an_upgrade_makes_everything_ready_while_the_old_job_runs() {
+        let mut case = Case::running();
+        case.edit(|spec| spec.job.args.clear());
+        case.jar = Input::Pending;
+        let plan = case.persist("follow/upgrade-waits");
+        assert_eq!(
+            told(&plan.status),
+            "Restarting/Upgrading Ready=False Reconciling Running=True"
+        );
+        assert!(plan.wants.jar && plan.wants.program && !plan.wants.permit);
+        // What was told stays while it is tried again: no write for each try.
+        case.jar = Input::Retrying(refusal(Reason::ArtifactNotFound));
+        case.persist("follow/upgrade-waits");
+        case.jar = Input::Pending;
+        case.still("follow/upgrade-waits");
+        // Its own slots count as free.
+        case.jar = Case::new().jar;
+        case.slots = Slots::Free(0);
+        let plan = case.persist("follow/stop");
+        assert_eq!(plan.status.cancellation().unwrap().purpose, CancelPurpose::Upgrade);
+        assert_eq!(effect(&case.decide()), "Cancel");
+    }
+
+    #[test]
+    fn a_refused_jar_is_asked_for_again() {
+        let mut case = Case::running();
+        case.edit(|spec| spec.job.args.clear());
+        case.jar = Input::Refused(refusal(Reason::ArtifactForbidden));
+        let plan = case.settle();
+        assert_eq!(
+            told(&plan.status),
+            "Running/ArtifactForbidden Ready=False Stalled Running=True"
+        );
+        assert!(plan.wants.jar);
+    }
+}

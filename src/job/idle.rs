@@ -167,3 +167,198 @@ pub(super) fn rest(o: &Observed<'_>, mut status: JobStatus, refusal: Option<&Ref
     verdict.write(o, &mut status);
     Plan::with("idle/rest", status)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::case::{Case, refusal, seen, told};
+    use super::*;
+    use crate::{
+        api::{
+            FlinkSessionJobSpec,
+            job::UpgradeMode,
+            status::RunOutcome::{Canceled, Cancelled, Failed, Finished, Lost, Rejected, Replaced, Suspended, Unknown},
+        },
+        flink::JobState,
+    };
+
+    const OUTCOMES: [RunOutcome; 9] = [
+        Finished, Failed, Canceled, Replaced, Suspended, Cancelled, Rejected, Lost, Unknown,
+    ];
+
+    /// Whether another run is started after that outcome, once the user has done that.
+    fn starts(outcome: RunOutcome, mode: UpgradeMode, act: impl FnOnce(&mut Case)) -> bool {
+        let mut case = Case::ended(outcome);
+        if outcome == Unknown {
+            let message = "the submission was under way".to_owned();
+            let reason = Reason::ResultUnknown.to_string();
+            case.status.failure = Some(crate::api::status::Failure {
+                reason,
+                message,
+                time: None,
+                root_cause: None,
+            });
+        }
+        case.spec.upgrade_mode = mode;
+        act(&mut case);
+        case.settle();
+        case.status.submission().is_some()
+    }
+
+    fn edit(case: &mut Case, change: impl FnOnce(&mut FlinkSessionJobSpec)) {
+        case.edit(change);
+        case.settle();
+    }
+
+    /// Rule 14, for a version without state: by what the user does, the outcomes after which the job runs again.
+    #[test]
+    fn transitions() {
+        type Act = fn(&mut Case);
+        let rows: [(&str, Act, &[RunOutcome]); 6] = [
+            ("nothing", |_| {}, &[Replaced, Suspended, Cancelled]),
+            (
+                "the program is edited",
+                |case| edit(case, |spec| spec.job.args.clear()),
+                &[Finished, Failed, Replaced, Suspended, Cancelled, Rejected],
+            ),
+            (
+                "a live field is edited",
+                |case| {
+                    edit(case, |spec| {
+                        spec.submit_timeout = Some(crate::api::GoDuration::from_secs(90));
+                    });
+                },
+                &[Replaced, Suspended, Cancelled],
+            ),
+            (
+                "restartNonce",
+                |case| edit(case, |spec| spec.restart_nonce = Some(1)),
+                &OUTCOMES,
+            ),
+            (
+                "Suspended and back",
+                |case| {
+                    edit(case, |spec| spec.state = DesiredState::Suspended);
+                    edit(case, |spec| spec.state = DesiredState::Running);
+                },
+                &[Failed, Canceled, Replaced, Suspended, Cancelled, Rejected],
+            ),
+            (
+                "onUnknownResult: Resubmit",
+                |case| edit(case, |spec| spec.on_unknown_result = Some(OnUnknownResult::Resubmit)),
+                &[Replaced, Suspended, Cancelled, Unknown],
+            ),
+        ];
+        for (act, apply, expected) in rows {
+            let started = |outcome: &RunOutcome| starts(*outcome, UpgradeMode::Stateless, apply);
+            let actual: Vec<_> = OUTCOMES.into_iter().filter(started).collect();
+            assert_eq!(actual, expected, "{act}");
+        }
+    }
+
+    /// Where state may be dropped, that takes the user's word: `upgradeMode: Stateless`.
+    #[test]
+    fn a_start_that_may_drop_state_is_refused_without_stateless() {
+        for mode in [UpgradeMode::Savepoint, UpgradeMode::LastState] {
+            let restart = |case: &mut Case| edit(case, |spec| spec.restart_nonce = Some(1));
+            let started = |outcome: &RunOutcome| starts(*outcome, mode, restart);
+            let actual: Vec<_> = OUTCOMES.into_iter().filter(started).collect();
+            assert_eq!(actual, [Finished, Replaced, Suspended, Rejected]);
+        }
+        let resubmit = |case: &mut Case| edit(case, |spec| spec.on_unknown_result = Some(OnUnknownResult::Resubmit));
+        assert!(
+            starts(Unknown, UpgradeMode::Savepoint, resubmit),
+            "the same start once more"
+        );
+        let mut case = Case::ended(Failed);
+        case.edit(|spec| {
+            spec.upgrade_mode = UpgradeMode::Savepoint;
+            spec.job.args.clear();
+        });
+        let status = case.settle().status;
+        assert_eq!(
+            told(&status),
+            "Failed/UpgradeModeUnsupported Ready=False Stalled Running=False"
+        );
+        assert_eq!(status.pending_change, Some(PendingChange::Restart));
+    }
+
+    #[test]
+    fn a_live_edit_of_an_ended_job_is_taken_over_and_told() {
+        let mut case = Case::ended(Finished);
+        case.settle();
+        case.edit(|spec| spec.deletion_policy = Some(crate::api::job::DeletionPolicy::default()));
+        let status = case.settle().status;
+        assert_eq!(told(&status), "Finished/Finished Ready=True Running=False");
+        assert_eq!(
+            (status.observed_generation, status.pending_change),
+            (2, Some(PendingChange::None))
+        );
+        assert!(status.accepted_spec.unwrap().deletion_policy.is_some());
+    }
+
+    #[test]
+    fn an_edit_while_suspended_is_run_on_the_way_back() {
+        let mut case = Case::ended(Finished);
+        edit(&mut case, |spec| spec.state = DesiredState::Suspended);
+        edit(&mut case, |spec| spec.job.args.clear());
+        assert_eq!(told(&case.status), "Suspended/Suspended Ready=True Running=False");
+        edit(&mut case, |spec| spec.state = DesiredState::Running);
+        assert!(case.status.submission().is_some());
+    }
+
+    #[test]
+    fn created_suspended_is_started_when_it_is_to_run() {
+        let mut case = Case::new();
+        edit(&mut case, |spec| spec.state = DesiredState::Suspended);
+        assert!(!case.finalizer && case.status.submission().is_none());
+        edit(&mut case, |spec| spec.state = DesiredState::Running);
+        assert!(case.status.submission().is_some());
+    }
+
+    #[test]
+    fn a_draft_is_checked_and_never_submitted() {
+        let mut case = Case::new();
+        case.spec.state = DesiredState::Draft;
+        case.program = Input::Pending;
+        assert!(
+            case.still("idle/draft").wants.program,
+            "the program is asked for, nothing is written"
+        );
+        case.program = Input::Refused(refusal(Reason::UndefinedVariable));
+        assert_eq!(
+            told(&case.settle().status),
+            "Draft/UndefinedVariable Ready=False Stalled Running=False"
+        );
+        case.program = Input::Retrying(refusal(Reason::ReferenceNotFound));
+        assert_eq!(
+            told(&case.settle().status),
+            "Draft/ReferenceNotFound Ready=False Reconciling Running=False"
+        );
+        case.program = Input::Ready(());
+        case.edit(|spec| spec.restart_nonce = Some(4));
+        assert_eq!(told(&case.settle().status), "Draft/Draft Ready=True Running=False");
+        assert!(case.status.submission().is_none() && case.status.accepted_spec.is_none());
+        // The nonce is taken as it is when the spec is first accepted.
+        edit(&mut case, |spec| spec.state = DesiredState::Running);
+        case.finalizer = true;
+        case.list(JobState::Running);
+        case.settle();
+        case.still("follow/steady");
+    }
+
+    #[test]
+    fn refusals_say_what_to_do() {
+        for (state, words) in [
+            (JobState::Failed, "look into"),
+            (JobState::Canceled, "change spec.restartNonce"),
+            (JobState::Finished, "spec.restartNonce"),
+        ] {
+            let mut case = Case::running();
+            case.failure_cause = Input::Refused(refusal(Reason::JobFailed));
+            case.jobs = vec![seen(case.id(), state)];
+            let status = case.settle().status;
+            let ready = crate::api::condition::find(&status.conditions, crate::api::ConditionType::Ready).unwrap();
+            assert!(ready.message.contains(words), "{}", ready.message);
+        }
+    }
+}

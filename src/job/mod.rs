@@ -9,6 +9,8 @@
 
 mod backoff;
 mod cancel;
+#[cfg(test)]
+mod case;
 mod change;
 mod decide;
 mod delete;

@@ -285,7 +285,318 @@ fn transition(old: &JobStatus, new: &JobStatus) -> Option<Note> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::{
+        Input, Permit, Slots,
+        SubmitOutcome::Unknown,
+        case::{Case, Reach, refusal, seen, told},
+    };
     use super::*;
+    use crate::{
+        api::{
+            job::{DesiredState, UpgradeMode},
+            status::RunOutcome,
+        },
+        flink::JobState,
+    };
+
+    fn case(from: Case, change: impl FnOnce(&mut Case)) -> Case {
+        let mut case = from;
+        change(&mut case);
+        case
+    }
+
+    fn desired(from: Case, state: DesiredState) -> Case {
+        case(from, |case| case.edit(|spec| spec.state = state))
+    }
+
+    fn listed(state: JobState) -> Case {
+        case(Case::running(), |case| case.list(state))
+    }
+
+    fn edited(from: Case) -> Case {
+        case(from, |case| case.edit(|spec| spec.job.args.clear()))
+    }
+
+    /// Rule 22 of the contract, row by row.
+    #[test]
+    #[expect(clippy::too_many_lines, reason = "a table")]
+    fn phase_and_conditions() {
+        use DesiredState::{Cancelled, Draft, Suspended};
+        let down = || Reach::Down(Reason::ClusterUnreachable);
+        let rows: Vec<(Case, &str)> = vec![
+            // Draft, Cancelled as asked, Suspended as asked, Finished
+            (desired(Case::new(), Draft), "Draft/Draft Ready=True Running=False"),
+            (
+                desired(Case::ended(RunOutcome::Cancelled), Cancelled),
+                "Cancelled/Cancelled Ready=True Running=False",
+            ),
+            (
+                desired(Case::ended(RunOutcome::Suspended), Suspended),
+                "Suspended/Suspended Ready=True Running=False",
+            ),
+            (
+                desired(Case::new(), Suspended),
+                "Suspended/Suspended Ready=True Running=False",
+            ),
+            (listed(JobState::Finished), "Finished/Finished Ready=True Running=False"),
+            // Pending, Submitting, Restarting, Suspending, Cancelling
+            (
+                case(Case::new(), |case| case.reach = down()),
+                "Pending/WaitingForCluster Ready=False Reconciling Running=False",
+            ),
+            (
+                case(Case::new(), |case| {
+                    case.session = Session::Absent { proven: false };
+                    case.reach = Reach::NotPolled;
+                }),
+                "Pending/ClusterNotFound Ready=False Reconciling Running=False",
+            ),
+            (
+                case(Case::new(), |case| case.permit = Permit::Waiting { long: true }),
+                "Pending/Queued Ready=False Reconciling Running=False",
+            ),
+            (
+                case(Case::new(), |case| case.slots = Slots::Free(1)),
+                "Pending/InsufficientSlots Ready=False Reconciling Running=False",
+            ),
+            (
+                Case::submitting(),
+                "Submitting/Submitting Ready=False Reconciling Running=False",
+            ),
+            (
+                listed(JobState::Created),
+                "Submitting/Submitting Ready=False Reconciling Running=False",
+            ),
+            (
+                edited(Case::running()),
+                "Restarting/Upgrading Ready=False Reconciling Running=True",
+            ),
+            (
+                case(edited(Case::running()), |case| case.slots = Slots::Free(-1)),
+                "Restarting/InsufficientSlots Ready=False Reconciling Running=True",
+            ),
+            (
+                case(edited(Case::running()), |case| {
+                    case.jar = Input::Retrying(refusal(Reason::ArtifactNotFound));
+                }),
+                "Restarting/ArtifactNotFound Ready=False Reconciling Running=True",
+            ),
+            (
+                desired(Case::running(), Suspended),
+                "Suspending/Suspended Ready=False Reconciling Running=True",
+            ),
+            (
+                desired(Case::running(), Cancelled),
+                "Cancelling/Cancelled Ready=False Reconciling Running=True",
+            ),
+            // Running
+            (Case::running(), "Running/Running Ready=True Running=True"),
+            // Running, new spec refused
+            (
+                case(edited(Case::running()), |case| {
+                    case.spec.upgrade_mode = UpgradeMode::Savepoint;
+                }),
+                "Running/UpgradeModeUnsupported Ready=False Stalled Running=True",
+            ),
+            (
+                case(edited(Case::running()), |case| {
+                    case.program = Input::Refused(refusal(Reason::UndefinedVariable));
+                }),
+                "Running/UndefinedVariable Ready=False Stalled Running=True",
+            ),
+            // Unknown
+            (
+                case(Case::running(), |case| case.reach = down()),
+                "Unknown/ClusterUnreachable Ready=Unknown Reconciling Running=Unknown",
+            ),
+            (
+                case(Case::running(), |case| {
+                    case.session = Session::Absent { proven: true };
+                    case.reach = Reach::NotPolled;
+                }),
+                "Unknown/ClusterNotFound Ready=Unknown Reconciling Running=Unknown",
+            ),
+            // Flink restarts the job
+            (
+                listed(JobState::Restarting),
+                "Restarting/Restarting Ready=False Reconciling Running=False",
+            ),
+            // Failed, Lost without consent, ResultUnknown, invalid
+            (
+                listed(JobState::Failed),
+                "Failed/JobFailed Ready=False Stalled Running=False",
+            ),
+            (
+                case(Case::running(), |case| {
+                    case.jobs.clear();
+                    case.confirmed = true;
+                }),
+                "Lost/JobLost Ready=False Stalled Running=False",
+            ),
+            (
+                case(Case::submitted(Unknown(refusal(Reason::SubmissionTimeout))), |case| {
+                    case.replace();
+                    case.confirmed = true;
+                }),
+                "Failed/ResultUnknown Ready=False Stalled Running=False",
+            ),
+            (
+                case(Case::new(), |case| {
+                    case.program = Input::Refused(refusal(Reason::ConfigurationDenied));
+                }),
+                "Failed/ConfigurationDenied Ready=False Stalled Running=False",
+            ),
+            // Cancelled in Flink's UI (rule 14)
+            (
+                listed(JobState::Canceled),
+                "Cancelled/Cancelled Ready=False Stalled Running=False",
+            ),
+            // Deleting: Running as it is
+            (
+                case(Case::running(), |case| case.deleting = true),
+                "Deleting/Cancelled Ready=False Reconciling Running=True",
+            ),
+            (
+                case(Case::running(), |case| {
+                    case.deleting = true;
+                    case.reach = down();
+                }),
+                "Deleting/DeletionBlocked Ready=False Reconciling Running=Unknown",
+            ),
+        ];
+        for (n, (mut case, expected)) in rows.into_iter().enumerate() {
+            let status = case.settle().status;
+            assert_eq!(told(&status), expected, "row {n}");
+            assert_eq!(status.observed_generation, case.generation, "row {n}");
+            let ready = condition::find(&status.conditions, ConditionType::Ready).unwrap();
+            assert_eq!(ready.observed_generation, Some(case.generation), "row {n}");
+            let refused = condition::find(&status.conditions, ConditionType::Accepted).unwrap();
+            let expected = ["UpgradeModeUnsupported", "UndefinedVariable", "ConfigurationDenied"];
+            let invalid = expected.iter().any(|reason| told(&status).contains(reason));
+            assert_eq!(refused.status == ConditionStatus::False, invalid, "row {n}");
+        }
+    }
+
+    #[test]
+    fn transition_times_stay_while_a_status_stands() {
+        let mut case = Case::running();
+        let ready = |case: &Case| {
+            condition::find(&case.status.conditions, ConditionType::Ready)
+                .unwrap()
+                .clone()
+        };
+        let before = ready(&case);
+        case.wait(60);
+        case.edit(|spec| spec.description = Some("a live edit".to_owned()));
+        case.settle();
+        let after = ready(&case);
+        assert_eq!(after.last_transition_time, before.last_transition_time);
+        assert_eq!(
+            (before.observed_generation, after.observed_generation),
+            (Some(1), Some(2))
+        );
+        case.reach = Reach::Down(Reason::ClusterUnreachable);
+        case.settle();
+        assert_eq!(ready(&case).last_transition_time, case.now);
+    }
+
+    #[test]
+    fn what_the_cluster_is_told_beside_the_job() {
+        let cluster = |case: &mut Case| {
+            let status = case.settle().status;
+            let ready = condition::find(&status.conditions, ConditionType::ClusterReady).unwrap();
+            (ready.status, ready.reason.clone())
+        };
+        let mut weak = Case::running();
+        assert_eq!(cluster(&mut weak), (ConditionStatus::True, "Ready".to_owned()));
+        weak.window = RetryWindow::Closed("web.upload.dir is set");
+        assert_eq!(
+            cluster(&mut weak),
+            (ConditionStatus::True, "IdempotencyWeak".to_owned())
+        );
+        // A process that is not identified yet is no news.
+        weak.job_manager = None;
+        weak.still("follow/steady");
+        weak.takes_jars = false;
+        assert_eq!(
+            cluster(&mut weak),
+            (ConditionStatus::False, "SubmissionDisabled".to_owned())
+        );
+        weak.reach = Reach::Down(Reason::ClusterUnreachable);
+        assert_eq!(
+            cluster(&mut weak),
+            (ConditionStatus::Unknown, "ClusterUnreachable".to_owned())
+        );
+        weak.reach = Reach::Down(Reason::Unauthorized);
+        assert_eq!(cluster(&mut weak), (ConditionStatus::False, "Unauthorized".to_owned()));
+    }
+
+    #[test]
+    fn a_cluster_that_takes_no_jars_is_no_fault_of_the_spec() {
+        let mut case = Case::new();
+        case.takes_jars = false;
+        let status = case.settle().status;
+        assert_eq!(
+            told(&status),
+            "Failed/SubmissionDisabled Ready=False Stalled Running=False"
+        );
+        let accepted = condition::find(&status.conditions, ConditionType::Accepted).unwrap();
+        assert_eq!(accepted.status, ConditionStatus::True);
+    }
+
+    #[test]
+    fn one_event_for_a_start_and_one_for_each_turn_of_events() {
+        let mut case = Case::new();
+        let reasons = |plan: &Plan| plan.notes.iter().map(|note| note.reason).collect::<Vec<_>>();
+        assert_eq!(reasons(&case.persist("start/intend")), []);
+        case.finalizer = true;
+        case.list(JobState::Created);
+        case.wait(6);
+        assert_eq!(reasons(&case.persist("submit/seen")), []);
+        case.list(JobState::Running);
+        assert_eq!(reasons(&case.persist("follow/steady")), [Reason::Running]);
+        case.reach = Reach::Down(Reason::ClusterUnreachable);
+        assert_eq!(
+            reasons(&case.persist("follow/unreachable")),
+            [Reason::ClusterUnreachable]
+        );
+        case.reach = Reach::Up;
+        assert_eq!(reasons(&case.persist("follow/steady")), [], "back as it was");
+        case.list(JobState::Failed);
+        let plan = case.persist("idle/rest");
+        assert_eq!(
+            (plan.notes[0].kind, plan.notes[0].reason),
+            (NoteKind::Warning, Reason::JobFailed)
+        );
+    }
+
+    #[test]
+    fn keys_without_effect_are_listed() {
+        let mut case = Case::running();
+        case.ineffective = vec!["a.b".to_owned(), "c".to_owned()];
+        let status = case.settle().status;
+        let told = condition::find(&status.conditions, ConditionType::ConfigEffective).unwrap();
+        assert!(
+            told.status == ConditionStatus::False && told.message.contains("a.b, c"),
+            "{}",
+            told.message
+        );
+        case.ineffective.clear();
+        let status = case.settle().status;
+        assert_eq!(
+            condition::find(&status.conditions, ConditionType::ConfigEffective),
+            None
+        );
+    }
+
+    #[test]
+    fn only_ten_runs_are_kept() {
+        let mut case = Case::running();
+        let old = super::super::case::run(seen(case.id(), JobState::Finished).id, Some(RunOutcome::Replaced));
+        case.status.runs.extend(vec![old; 12]);
+        case.edit(|spec| spec.description = Some("x".to_owned()));
+        assert_eq!(case.settle().status.runs.len(), 10);
+    }
 
     #[test]
     fn the_registry_id_is_stable_and_plain() {

@@ -1,0 +1,310 @@
+//! Support for the table tests of the rules: a resource with everything that a decision is made from, and the words that
+//! a row of a table is compared with.
+
+use std::fmt::Write as _;
+
+use jiff::Timestamp;
+
+use super::{
+    Cluster, ClusterView, Effect, Input, JobSeen, Meta, Observed, Permit, Plan, Program, Refusal, RetryWindow, Session,
+    Slots, SubmitOutcome, Task, decide,
+};
+use crate::{
+    api::{
+        ConditionStatus, ConditionType, FlinkSessionJobSpec, JobStatus, Reason, condition,
+        status::{Run, RunOutcome},
+    },
+    flink::{InstallationId, JarId, JobId, JobState, UidHash},
+};
+
+pub(super) const UID: &str = "0d7c5e5e-8d7b-4b1f-9a66-1f4b1c5d8e21";
+pub(super) const INSTALLATION: InstallationId = InstallationId([1, 2, 3, 4]);
+pub(super) const P1: &str = "flink-web-1";
+pub(super) const P2: &str = "flink-web-2";
+
+/// What is known of the cluster.
+pub(super) enum Reach {
+    NotPolled,
+    Down(Reason),
+    Up,
+}
+
+/// A resource and everything around it.
+#[expect(clippy::struct_excessive_bools, reason = "what is observed is that simple")]
+pub(super) struct Case {
+    pub(super) now: Timestamp,
+    pub(super) spec: FlinkSessionJobSpec,
+    pub(super) status: JobStatus,
+    pub(super) generation: i64,
+    pub(super) deleting: bool,
+    pub(super) finalizer: bool,
+    pub(super) session: Session,
+    pub(super) reach: Reach,
+    pub(super) jobs: Vec<JobSeen>,
+    pub(super) job_manager: Option<&'static str>,
+    pub(super) confirmed: bool,
+    pub(super) window: RetryWindow,
+    pub(super) takes_jars: bool,
+    pub(super) slots: Slots,
+    pub(super) program: Input<()>,
+    pub(super) jar: Input<(JarId, String)>,
+    pub(super) permit: Permit,
+    pub(super) task: Task,
+    pub(super) failure_cause: Input<String>,
+    pub(super) namespace_terminating: bool,
+    pub(super) ineffective: Vec<String>,
+}
+
+pub(super) fn jar(process: &str) -> JarId {
+    format!("00000000-0000-0000-0000-000000000000_{process}.jar")
+        .parse()
+        .unwrap()
+}
+
+pub(super) fn refusal(reason: Reason) -> Refusal {
+    Refusal::new(reason, "told by the test; do this")
+}
+
+impl Case {
+    /// A new resource whose session's cluster answers, with program, jar and permit at hand.
+    pub(super) fn new() -> Self {
+        let spec = serde_json::json!({
+            "sessionRef": { "name": "s" },
+            "job": { "jarURI": "https://repo.example/x.jar", "args": ["--rate", "5"], "parallelism": 2 },
+            "upgradeMode": "Stateless",
+        });
+        Self {
+            now: Timestamp::from_second(1_800_000_000).unwrap(),
+            spec: serde_json::from_value(spec).unwrap(),
+            status: JobStatus::default(),
+            generation: 1,
+            deleting: false,
+            finalizer: false,
+            session: Session::Present { deleting: false },
+            reach: Reach::Up,
+            jobs: Vec::new(),
+            job_manager: Some(P1),
+            confirmed: false,
+            window: RetryWindow::Unlimited,
+            takes_jars: true,
+            slots: Slots::Growing,
+            program: Input::Ready(()),
+            jar: Input::Ready((jar(P1), P1.to_owned())),
+            permit: Permit::Granted,
+            task: Task::default(),
+            failure_cause: Input::Ready("java.lang.IllegalStateException: no".to_owned()),
+            namespace_terminating: false,
+            ineffective: Vec::new(),
+        }
+    }
+
+    /// One whose submission is written down, finalizer and all; the process that wrote it is gone.
+    pub(super) fn submitting() -> Self {
+        let mut case = Self::new();
+        case.persist("start/intend");
+        case.finalizer = true;
+        case.task = Task::default();
+        case
+    }
+
+    /// One whose submission ended in this way, as this process saw it.
+    pub(super) fn submitted(outcome: SubmitOutcome) -> Self {
+        let mut case = Self::submitting();
+        case.outcome(outcome);
+        case
+    }
+
+    /// One whose job runs.
+    pub(super) fn running() -> Self {
+        let mut case = Self::submitting();
+        case.list(JobState::Running);
+        case.persist("submit/seen");
+        case.still("follow/steady");
+        case
+    }
+
+    /// One whose only run has ended like that.
+    pub(super) fn ended(outcome: RunOutcome) -> Self {
+        let mut case = Self::running();
+        case.jobs.clear();
+        case.status.runs[0].outcome = Some(outcome);
+        case
+    }
+
+    /// The last try ended in this way, as this process saw it.
+    pub(super) fn outcome(&mut self, outcome: SubmitOutcome) {
+        let intent = self.status.submission().unwrap();
+        self.task.submitted = Some((intent.job_id, intent.tries, outcome));
+    }
+
+    /// The JobID that the status names.
+    pub(super) fn id(&self) -> JobId {
+        self.status.job_id.unwrap()
+    }
+
+    /// The current attempt's job is listed, in this state.
+    pub(super) fn list(&mut self, state: JobState) {
+        self.jobs = vec![seen(self.id(), state)];
+    }
+
+    /// The spec is edited.
+    pub(super) fn edit(&mut self, change: impl FnOnce(&mut FlinkSessionJobSpec)) {
+        change(&mut self.spec);
+        self.generation += 1;
+    }
+
+    /// The JobManager is replaced, and has its own copy of the jar.
+    pub(super) fn replace(&mut self) {
+        self.job_manager = Some(P2);
+        self.jar = Input::Ready((jar(P2), P2.to_owned()));
+    }
+
+    /// Time passes.
+    pub(super) fn wait(&mut self, seconds: i64) {
+        self.now += jiff::SignedDuration::from_secs(seconds);
+    }
+
+    pub(super) fn decide(&self) -> Plan {
+        let owner = UidHash::of(UID);
+        let program = Program {
+            entry_class: self.spec.job.entry_class.clone(),
+            args: self.spec.job.args.clone(),
+            parallelism: self.spec.job.parallelism,
+            configuration: self.spec.flink_configuration.clone(),
+        };
+        decide(&Observed {
+            now: self.now,
+            installation: INSTALLATION,
+            meta: Meta {
+                name: "j",
+                uid: UID,
+                owner,
+                generation: self.generation,
+                deleting: self.deleting,
+                finalizer: self.finalizer,
+            },
+            spec: &self.spec,
+            status: &self.status,
+            session: self.session,
+            cluster: match &self.reach {
+                Reach::NotPolled => ClusterView::NotPolled,
+                Reach::Down(reason) => ClusterView::Down(refusal(*reason)),
+                Reach::Up => ClusterView::Up(Cluster {
+                    url: "http://flink:8081/",
+                    jobs: self.jobs.clone(),
+                    job_manager: self.job_manager,
+                    confirmed: self.confirmed,
+                    retry_window: self.window,
+                    submission_enabled: self.takes_jars,
+                    slots: self.slots,
+                }),
+            },
+            program: match &self.program {
+                Input::Ready(()) => Input::Ready(&program),
+                Input::Pending => Input::Pending,
+                Input::Refused(refusal) => Input::Refused(refusal.clone()),
+                Input::Retrying(refusal) => Input::Retrying(refusal.clone()),
+            },
+            jar: self.jar.clone(),
+            permit: self.permit,
+            task: self.task.clone(),
+            failure_cause: self.failure_cause.clone(),
+            namespace_terminating: self.namespace_terminating,
+            ineffective: &self.ineffective,
+        })
+    }
+
+    /// One write, by the rule that is named.
+    pub(super) fn persist(&mut self, rule: &str) -> Plan {
+        let plan = self.decide();
+        assert_eq!(plan.rule, rule, "{plan:#?}");
+        assert_ne!(plan.status, self.status, "{rule} writes nothing");
+        let tried = |status: &JobStatus| status.submission().map(|intent| (intent.job_id, intent.tries));
+        if tried(&plan.status) != tried(&self.status) {
+            self.task.unsent = tried(&plan.status);
+        }
+        self.status.clone_from(&plan.status);
+        // Another version of the resource: what was confirmed for the one before counts no more.
+        self.confirmed = false;
+        plan
+    }
+
+    /// The rule that is named decides, and writes nothing.
+    pub(super) fn still(&self, rule: &str) -> Plan {
+        let plan = self.decide();
+        assert_eq!(plan.rule, rule, "{plan:#?}");
+        assert_eq!(plan.status, self.status, "{rule} writes");
+        plan
+    }
+
+    /// Writes until there is nothing more to write, without any effect. The plan that is left.
+    pub(super) fn settle(&mut self) -> Plan {
+        for _ in 0..6 {
+            let plan = self.decide();
+            if plan.status == self.status {
+                return plan;
+            }
+            self.persist(plan.rule);
+        }
+        panic!("it does not settle: {:#?}", self.decide());
+    }
+}
+
+/// A job of the list.
+pub(super) fn seen(id: JobId, state: JobState) -> JobSeen {
+    JobSeen {
+        id,
+        state,
+        start_time: Timestamp::from_second(1_800_000_003).ok(),
+        end_time: state
+            .is_globally_terminal()
+            .then(|| Timestamp::from_second(1_800_000_009).unwrap()),
+    }
+}
+
+/// A run on record.
+pub(super) fn run(id: JobId, outcome: Option<RunOutcome>) -> Run {
+    Run {
+        attempt: 1,
+        job_id: id,
+        start_time: None,
+        end_time: None,
+        outcome,
+        job_manager: Some(P1.to_owned()),
+    }
+}
+
+/// What people and tools read: `Phase/Reason Ready=… [Reconciling|Stalled] Running=…`.
+pub(super) fn told(status: &JobStatus) -> String {
+    let word = |status: ConditionStatus| match status {
+        ConditionStatus::True => "True",
+        ConditionStatus::False => "False",
+        ConditionStatus::Unknown => "Unknown",
+    };
+    let of = |kind| condition::find(&status.conditions, kind).map_or("-", |c| word(c.status));
+    let reason = condition::find(&status.conditions, ConditionType::Ready).map_or("-", |ready| &ready.reason);
+    let mut text = format!(
+        "{}/{reason} Ready={}",
+        status.phase.map_or("-", |p| p.as_str()),
+        of(ConditionType::Ready)
+    );
+    for kind in [ConditionType::Reconciling, ConditionType::Stalled] {
+        if of(kind) == "True" {
+            let _ = write!(text, " {kind:?}");
+        }
+    }
+    let _ = write!(text, " Running={}", of(ConditionType::Running));
+    text
+}
+
+/// The effect, in one word.
+pub(super) fn effect(plan: &Plan) -> &'static str {
+    match &plan.effect {
+        None => "-",
+        Some(Effect::AddFinalizer) => "AddFinalizer",
+        Some(Effect::RemoveFinalizer) => "RemoveFinalizer",
+        Some(Effect::Submit(_)) => "Submit",
+        Some(Effect::Cancel(_)) => "Cancel",
+        Some(Effect::Release(_)) => "Release",
+    }
+}
