@@ -9,7 +9,7 @@
 //! use devcluster::proxy::{Moment, Proxy, Rule};
 //!
 //! let proxy = Proxy::to_flink("http://127.0.0.1:8081").await?;
-//! let gate = proxy.gate(Rule::on("POST", "/jars/*/run", Moment::AfterForward).nth(2));
+//! let mut gate = proxy.gate(Rule::on("POST", "/jars/*/run", Moment::AfterForward).nth(2));
 //! // … the operator runs against proxy.url() …
 //! let held = gate.reached().await;
 //! operator.kill()?;
