@@ -30,6 +30,9 @@ use crate::{
 /// A plan that has not settled after so many turns goes to the end of the queue.
 const MAX_TURNS: usize = 12;
 
+/// The watch brings our own write at once; without it, the cache is looked at again after this time.
+const BEHIND: Duration = Duration::from_secs(1);
+
 /// Without any change a resource is looked at again after this time, give or take a quarter.
 const RESYNC: Duration = Duration::from_secs(600);
 
@@ -81,6 +84,9 @@ async fn drive(job: Arc<FlinkSessionJob>, ctx: &Shared) -> Result<Action, Error>
         return Err(Error::Nameless);
     };
     let owner = UidHash::of(&uid);
+    if ctx.memories.is_behind(owner, job.metadata.resource_version.as_deref()) {
+        return Ok(Action::requeue(BEHIND));
+    }
     let api: Api<FlinkSessionJob> = Api::namespaced(ctx.client.clone(), &namespace);
     let mut job = job;
     let mut fresh = false;
@@ -117,7 +123,7 @@ async fn drive(job: Arc<FlinkSessionJob>, ctx: &Shared) -> Result<Action, Error>
         }
         wants::fulfil(ctx, &job, &inputs, &plan);
         match effect {
-            Effect::AddFinalizer => job = Arc::new(record::add_finalizer(&api, &job).await?),
+            Effect::AddFinalizer => job = Arc::new(record::add_finalizer(ctx, &api, &job, owner).await?),
             Effect::RemoveFinalizer => {
                 record::remove_finalizer(&api, &job).await?;
                 plan.notes.into_iter().for_each(|note| ctx.note(job.as_ref(), note));

@@ -16,6 +16,9 @@ use crate::{
     job::{Input, Program, Redactor, Refusal, SubmitOutcome},
 };
 
+/// How long a cache may lag behind our own write.
+const TRUSTED: Duration = Duration::from_secs(30);
+
 /// A program that was made from a spec.
 #[derive(Debug, Clone)]
 pub struct LoadedProgram {
@@ -34,6 +37,8 @@ pub struct LoadedProgram {
 /// Memory of one resource.
 #[derive(Debug, Default)]
 pub struct Memory {
+    /// The version that the API server gave to our last write, and when.
+    pub written: Option<(u64, Instant)>,
     /// An effect is under way.
     pub running: bool,
     /// The submission that ended last.
@@ -77,7 +82,27 @@ impl Memory {
     }
 }
 
+/// A resourceVersion as a number. Kubernetes 1.35 and later promise that those of one kind can be compared so; any other is
+/// no number, and nothing is concluded from it.
+fn version(resource_version: Option<&str>) -> Option<u64> {
+    resource_version.and_then(|version| version.parse().ok())
+}
+
 impl Memories {
+    /// Notes the version of our own last write.
+    pub fn wrote(&self, owner: UidHash, resource_version: Option<&str>) {
+        let written = version(resource_version).map(|written| (written, Instant::now()));
+        self.with(owner, |memory| memory.written = written);
+    }
+
+    /// Whether a cached resource lacks our own last write: whatever is decided on it, the API server would refuse. Not for
+    /// ever: an API server that was restored from a backup counts on from an older version.
+    #[must_use]
+    pub fn is_behind(&self, owner: UidHash, resource_version: Option<&str>) -> bool {
+        let known = self.map.lock().get(&owner).and_then(|memory| memory.written);
+        matches!((version(resource_version), known), (Some(cached), Some((written, at))) if cached < written && at.elapsed() < TRUSTED)
+    }
+
     /// Reads or changes the memory of a resource.
     pub fn with<T>(&self, owner: UidHash, change: impl FnOnce(&mut Memory) -> T) -> T {
         change(self.map.lock().entry(owner).or_default())
@@ -94,5 +119,21 @@ impl Memories {
             memory.errors = (memory.errors + 1).min(9);
             Duration::from_millis(100 * 2_u64.pow(memory.errors)).min(Duration::from_secs(30))
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cache_is_behind_until_it_shows_our_own_write() {
+        let (memories, owner) = (Memories::default(), UidHash::of("a"));
+        assert!(!memories.is_behind(owner, Some("7")));
+        memories.wrote(owner, Some("10"));
+        let behind = ["9", "10", "11", "100", "x"].map(|cached| memories.is_behind(owner, Some(cached)));
+        assert_eq!(behind, [true, false, false, false, false]);
+        memories.wrote(owner, Some("not a number"));
+        assert!(!memories.is_behind(owner, Some("9")));
     }
 }

@@ -48,6 +48,7 @@ pub(super) async fn status(
     let call = api.replace_status(&name, &parameters, &wanted);
     let stored = within(API_DEADLINE, "replace status of FlinkSessionJob", call).await?;
     debug!(name = job.name_any(), rule = plan.rule, phase = ?plan.status.phase, "recorded");
+    ctx.memories.wrote(owner, stored.metadata.resource_version.as_deref());
     let decided = submission(Some(&plan.status));
     if decided.is_some() && decided != submission(job.status.as_ref()) {
         ctx.memories.with(owner, |memory| memory.unsent = decided);
@@ -57,12 +58,16 @@ pub(super) async fn status(
 
 /// Puts our finalizer on the resource.
 pub(super) async fn add_finalizer(
+    ctx: &Context,
     api: &Api<FlinkSessionJob>,
     job: &FlinkSessionJob,
+    owner: UidHash,
 ) -> Result<FlinkSessionJob, ApiError> {
     let mut finalizers = job.finalizers().to_vec();
     finalizers.push(JOB_FINALIZER.to_owned());
-    finalizers_to(api, job, &finalizers, "add finalizer to FlinkSessionJob").await
+    let stored = finalizers_to(api, job, &finalizers, "add finalizer to FlinkSessionJob").await?;
+    ctx.memories.wrote(owner, stored.metadata.resource_version.as_deref());
+    Ok(stored)
 }
 
 /// Takes our finalizer off.
