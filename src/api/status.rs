@@ -298,6 +298,7 @@ pub struct JobStatus {
 
     /// The write-ahead record of the exactly-once protocol. Internal: do not edit, and do not build on it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-kubernetes-map-type" = "atomic"))]
     pub intent: Option<Intent>,
 
     /// The spec that was last accepted, with its variables unexpanded. Internal.
@@ -317,7 +318,7 @@ fn never() -> i64 {
 }
 
 fn any_object(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-    schemars::json_schema!({ "type": "object", "x-kubernetes-preserve-unknown-fields": true })
+    schemars::json_schema!({ "type": "object", "x-kubernetes-preserve-unknown-fields": true, "x-kubernetes-map-type": "atomic" })
 }
 
 impl Default for JobStatus {
