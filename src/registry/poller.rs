@@ -47,8 +47,9 @@ impl Default for Pace {
 /// A cluster counts as down after this many polls in a row without an answer.
 const FAILURES: u32 = 2;
 
-/// Two polls are never closer than this, whatever is wanted.
-const CLOSEST: Duration = Duration::from_millis(20);
+/// Two polls are never closer than this, whatever is wanted: a thousand jobs that start at once want a thousand looks, and
+/// each list of them costs the JobManager milliseconds.
+const CLOSEST: Duration = Duration::from_millis(100);
 
 /// The session's status shows slots at most this old after a change.
 const STATUS_AGE: Duration = Duration::from_secs(10);
