@@ -75,12 +75,12 @@ pub struct EventLimits {
 }
 
 impl Default for EventLimits {
-    /// 4,096 waiting, 100 at once, 20 a second; 25 about one object and one more every 15 s; series of 10 min, updated
+    /// 4,096 waiting, 25 at once, 20 a second; 25 about one object and one more every 15 s; series of 10 min, updated
     /// once a minute; given up after 5 min.
     fn default() -> Self {
         Self {
             capacity: 4096,
-            burst: 100,
+            burst: 25,
             rate: 20.0,
             object_burst: 25,
             object_interval: Duration::from_secs(15),
