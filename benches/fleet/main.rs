@@ -11,6 +11,7 @@
     clippy::indexing_slicing,
     clippy::print_stdout,
     clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
     clippy::cast_sign_loss,
     clippy::too_many_lines,
     reason = "like a test, a benchmark ends where something goes wrong, and it prints its table"
@@ -25,7 +26,8 @@ mod world;
 
 use std::time::{Duration, Instant};
 
-use measure::{ApiWrites, Usage};
+use flink_job_operator::api::JobStatus;
+use measure::{ApiRequests, Usage};
 use operator::Operator;
 use table::Table;
 use world::World;
@@ -43,7 +45,8 @@ fn main() {
         .unwrap();
     runtime.block_on(async {
         let mut table = Table::new();
-        for latency in [Duration::ZERO, Duration::from_millis(20)] {
+        let latencies = [Duration::ZERO, Duration::from_millis(20)];
+        for latency in latencies.into_iter().take(if quick { 1 } else { 2 }) {
             fleet(&mut table, 1000, 1, latency, if quick { 10 } else { 60 }).await;
         }
         latency::one_at_a_time(&mut table, if quick { 30 } else { 200 }).await;
@@ -65,10 +68,10 @@ async fn fleet(table: &mut Table, jobs: usize, clusters: usize, latency: Duratio
     let name = format!("{jobs} jobs, {clusters} cluster(s), {} ms", latency.as_millis());
     let world = World::start(clusters, latency).await;
     eprintln!("{name}: the bare client");
-    let bare = bare::run(&world, jobs).await;
+    let bare = bare::run(&world, jobs, JobStatus::default()).await;
     table.row(
         &name,
-        "bare client, creation to the last status write",
+        "bare client with a status of two fields, first create to the last write",
         format!("{:.2} s", bare.as_secs_f64()),
         None,
     );
@@ -78,7 +81,10 @@ async fn fleet(table: &mut Table, jobs: usize, clusters: usize, latency: Duratio
     let known = count();
     let mut operator = Operator::start(&world);
     world.wait_for_sessions().await;
+    let requests = ApiRequests::read(&world).await;
     let ours = world.run_jobs("fleet", jobs).await;
+    let requests = ApiRequests::read(&world).await.since(&requests);
+    let cpu = Usage::of(operator.pid()).cpu.as_secs_f64();
     let ratio = ours.as_secs_f64() / bare.as_secs_f64();
     let target = (jobs <= 1000).then_some((ratio, 1.5));
     table.row(
@@ -87,19 +93,33 @@ async fn fleet(table: &mut Table, jobs: usize, clusters: usize, latency: Duratio
         format!("{:.2} s ({ratio:.2} x bare)", ours.as_secs_f64()),
         target,
     );
+    table.row(&name, "… of these, the operator's CPU", format!("{cpu:.2} s"), None);
+    table.row(
+        &name,
+        "… requests to the API server, creates included",
+        requests.to_string(),
+        None,
+    );
+    let asked: u64 = world
+        .fakes
+        .iter()
+        .map(devcluster::fake::FakeFlink::total_requests)
+        .sum();
+    table.row(&name, "… requests to Flink", asked.to_string(), None);
     assert_eq!(count() - known, jobs, "each job ran exactly once");
 
+    // What the start leaves behind: attention for five seconds, the session's numbers within twenty, Events at their rate.
+    eprintln!("{name}: until nothing is written any more");
+    world.wait_for_silence().await;
     eprintln!("{name}: {steady_seconds} s of steady state");
-    // What the start leaves behind: session numbers within ten seconds, attention for five.
-    tokio::time::sleep(Duration::from_secs(15)).await;
     world.fakes.iter().for_each(devcluster::fake::FakeFlink::reset_counts);
-    let writes = ApiWrites::read(&world).await;
+    let writes = ApiRequests::read(&world).await;
     let before = Usage::of(operator.pid());
     let begun = Instant::now();
     tokio::time::sleep(Duration::from_secs(steady_seconds)).await;
     let after = Usage::of(operator.pid());
     let ticks = begun.elapsed().as_secs_f64();
-    let written = ApiWrites::read(&world).await.since(&writes);
+    let written = ApiRequests::read(&world).await.since(&writes);
     let requests: u64 = world
         .fakes
         .iter()
@@ -118,7 +138,8 @@ async fn fleet(table: &mut Table, jobs: usize, clusters: usize, latency: Duratio
     };
     let cpu = after.cpu.saturating_sub(before.cpu).as_secs_f64() * 60.0 / ticks;
     let cpu_target = (jobs <= 1000).then_some((cpu, targets.cpu_seconds));
-    let per_tick = f64::from(u32::try_from(requests).unwrap()) / ticks / f64::from(u32::try_from(clusters).unwrap());
+    // Ten seconds have eleven ticks when they begin with one.
+    let per_tick = requests as f64 / (ticks.floor() + 1.0) / clusters as f64;
     table.row(
         &name,
         "peak memory",
@@ -132,7 +153,7 @@ async fn fleet(table: &mut Table, jobs: usize, clusters: usize, latency: Duratio
         format!("{per_tick:.3}"),
         Some((per_tick, 1.0)),
     );
-    let writes_target = Some((f64::from(u32::try_from(written).unwrap()), 0.0));
+    let writes_target = Some((f64::from(u32::try_from(written.writes()).unwrap()), 0.0));
     table.row(
         &name,
         "writes to the API server in steady state",
@@ -140,6 +161,7 @@ async fn fleet(table: &mut Table, jobs: usize, clusters: usize, latency: Duratio
         writes_target,
     );
 
+    let status = world.jobs().get("fleet-0").await.unwrap().status.unwrap();
     let worst = world.failure_shows(20).await;
     table.row(
         &name,
@@ -148,4 +170,14 @@ async fn fleet(table: &mut Table, jobs: usize, clusters: usize, latency: Duratio
         Some((worst.as_secs_f64(), 2.0)),
     );
     operator.stop();
+
+    eprintln!("{name}: the bare client with the operator's status");
+    let same = bare::run(&world, jobs, status).await;
+    let ratio = ours.as_secs_f64() / same.as_secs_f64();
+    table.row(
+        &name,
+        "bare client with the operator's status",
+        format!("{:.2} s (the operator: {ratio:.2} x)", same.as_secs_f64()),
+        None,
+    );
 }

@@ -26,31 +26,65 @@ impl Usage {
     }
 }
 
-/// Writes that the API server has served, but for Leases and Events.
-pub struct ApiWrites(BTreeMap<String, u64>);
+/// Requests that the API server has served, by verb and resource: ours, and Events. Leases are left out.
+pub struct ApiRequests(BTreeMap<(String, String), u64>);
 
-impl ApiWrites {
+impl ApiRequests {
     pub async fn read(world: &World) -> Self {
         let request = http::Request::get("/metrics").body(Vec::new()).unwrap();
         let text = world.client.request_text(request).await.unwrap();
-        let mut writes = BTreeMap::new();
+        let mut requests = BTreeMap::new();
         for line in text.lines().filter(|line| line.starts_with("apiserver_request_total{")) {
-            let write = ["\"POST\"", "\"PUT\"", "\"PATCH\"", "\"DELETE\"", "\"APPLY\""]
-                .iter()
-                .any(|verb| line.contains(&format!("verb={verb}")));
-            let ours = line.contains("group=\"flinkjobs.dev\"") || line.contains("resource=\"configmaps\"");
-            if write && ours {
-                let (name, value) = line.rsplit_once(' ').unwrap();
-                writes.insert(name.to_owned(), value.parse::<f64>().unwrap() as u64);
+            let (labels, value) = line.rsplit_once(' ').unwrap();
+            let label = |name: &str| {
+                let (_, rest) = labels.split_once(&format!("{name}=\"")).unwrap_or_default();
+                rest.split('"').next().unwrap_or_default().to_owned()
+            };
+            let (mut resource, subresource) = (label("resource"), label("subresource"));
+            if !subresource.is_empty() {
+                resource = format!("{resource}/{subresource}");
+            }
+            let ours = label("group") == "flinkjobs.dev" || ["configmaps", "events"].contains(&resource.as_str());
+            if ours {
+                *requests.entry((label("verb"), resource)).or_default() += value.parse::<f64>().unwrap() as u64;
             }
         }
-        Self(writes)
+        Self(requests)
     }
 
-    pub fn since(&self, before: &Self) -> u64 {
+    pub fn since(&self, before: &Self) -> Self {
+        let difference = self.0.iter().map(|(key, count)| {
+            let old = before.0.get(key).copied().unwrap_or_default();
+            (key.clone(), count - old)
+        });
+        Self(difference.filter(|(_, count)| *count > 0).collect())
+    }
+
+    /// Those that change something.
+    pub fn writes(&self) -> u64 {
+        let write = |verb: &str| ["POST", "PUT", "PATCH", "DELETE", "APPLY"].contains(&verb);
         self.0
             .iter()
-            .map(|(name, count)| count - before.0.get(name).copied().unwrap_or_default())
+            .filter(|((verb, _), _)| write(verb))
+            .map(|(_, count)| count)
             .sum()
+    }
+}
+
+impl std::fmt::Display for ApiRequests {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let parts: Vec<String> = self
+            .0
+            .iter()
+            .map(|((verb, resource), count)| format!("{verb} {resource} {count}"))
+            .collect();
+        f.write_str(
+            if parts.is_empty() {
+                "none".to_owned()
+            } else {
+                parts.join(", ")
+            }
+            .as_str(),
+        )
     }
 }

@@ -19,6 +19,8 @@ use kube::{
 };
 use serde_json::json;
 
+use crate::measure::ApiRequests;
+
 pub struct World {
     pub plane: ControlPlane,
     pub client: Client,
@@ -131,6 +133,19 @@ impl World {
         let (created, ()) = tokio::join!(create, running);
         created.unwrap();
         begun.elapsed()
+    }
+
+    /// Waits until the API server has not served a write for five seconds.
+    pub async fn wait_for_silence(&self) {
+        let mut before = ApiRequests::read(self).await;
+        loop {
+            tokio::time::sleep(Duration::from_secs(5)).await;
+            let now = ApiRequests::read(self).await;
+            if now.since(&before).writes() == 0 {
+                return;
+            }
+            before = now;
+        }
     }
 
     /// Fails jobs one after the other: the longest time until a status said so.
