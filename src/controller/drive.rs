@@ -99,7 +99,10 @@ async fn drive(job: Arc<FlinkSessionJob>, ctx: &Shared) -> Result<Action, Error>
         let plan = decide(&observed);
         debug!(name = %observed.meta.name, rule = plan.rule, "decided");
         if job.status.as_ref() != Some(&plan.status) {
-            wants::fulfil(ctx, &job, &inputs, &plan);
+            if wants::fulfil(ctx, &job, &inputs, &plan) {
+                // A permit that is there at once: one write instead of two.
+                continue;
+            }
             job = Arc::new(record::status(ctx, &api, &job, owner, &plan).await?);
             fresh = true;
             plan.notes.into_iter().for_each(|note| ctx.note(job.as_ref(), note));
