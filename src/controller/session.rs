@@ -33,6 +33,9 @@ use crate::{
 /// A session whose target is not there yet is looked at again after this time.
 const UNRESOLVED_AGAIN: Duration = Duration::from_secs(5);
 
+/// Credentials that the cluster refused are read again after this time: their owner corrects them in the Secret.
+const REFUSED_AGAIN: Duration = Duration::from_secs(10);
+
 /// The numbers in the status are written at most this often.
 const NUMBERS_EVERY: Duration = Duration::from_secs(10);
 
@@ -114,8 +117,12 @@ async fn drive(session: &FlinkSession, ctx: &Shared) -> Result<Action, super::Er
         .endpoint
         .as_ref()
         .is_some_and(|endpoint| endpoint.auth.is_some() || endpoint.tls.is_some());
+    let refused = state
+        .as_ref()
+        .is_some_and(|state| matches!(&state.reach, Reach::Down(refusal) if refusal.reason == Reason::Unauthorized));
     Ok(match (&resolved, pause) {
         (Resolved::Not { .. }, _) => Action::requeue(UNRESOLVED_AGAIN),
+        _ if auth && refused => Action::requeue(REFUSED_AGAIN),
         (_, Some(pause)) => Action::requeue(pause),
         _ if deleting => Action::requeue(Duration::from_secs(2)),
         _ if auth => Action::requeue(CREDENTIALS_AGAIN),
