@@ -80,6 +80,7 @@ async fn run(command: Command) -> Result<(), Box<dyn Error>> {
                 task_managers,
                 slots,
                 configuration,
+                ..FlinkOptions::default()
             })
             .await
         }

@@ -82,6 +82,7 @@ pub(super) struct Launch {
     home: PathBuf,
     directory: PathBuf,
     version: FlinkVersion,
+    libraries: Vec<PathBuf>,
 }
 
 impl Launch {
@@ -112,6 +113,7 @@ impl Launch {
             home,
             directory: directory.to_owned(),
             version: options.version,
+            libraries: options.libraries.clone(),
         })
     }
 
@@ -173,7 +175,7 @@ impl Launch {
         java
     }
 
-    /// All of `lib`, with flink-dist last, as Flink's scripts have it.
+    /// All of `lib` and what was added to it, with flink-dist last, as Flink's scripts have it.
     fn class_path(&self) -> Result<String, Error> {
         let lib = self.home.join("lib");
         let list = fs::read_dir(&lib).map_err(process::file("list", &lib))?;
@@ -182,6 +184,7 @@ impl Launch {
             .map(|entry| entry.path())
             .filter(|jar| *jar != self.dist())
             .collect();
+        jars.extend(self.libraries.iter().cloned());
         jars.sort();
         jars.push(self.dist());
         Ok(jars

@@ -8,7 +8,7 @@ mod version;
 use std::{
     collections::HashSet,
     fs,
-    path::Path,
+    path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -75,6 +75,8 @@ pub struct FlinkOptions {
     /// Further keys of Flink's configuration; they win over the defaults, which have small memory and folders for
     /// checkpoints and savepoints in [`Flink::directory`].
     pub configuration: Vec<(String, String)>,
+    /// Jars beside those in the distribution's `lib`: their classes are on the cluster.
+    pub libraries: Vec<PathBuf>,
 }
 
 impl Default for FlinkOptions {
@@ -84,6 +86,7 @@ impl Default for FlinkOptions {
             task_managers: 1,
             slots: 8,
             configuration: Vec::new(),
+            libraries: Vec::new(),
         }
     }
 }
