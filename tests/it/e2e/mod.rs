@@ -9,6 +9,8 @@ mod endpoint;
 mod failure;
 mod program;
 mod restart;
+mod session;
+mod setup;
 mod state;
 mod submit;
 mod upgrade;

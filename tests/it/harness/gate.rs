@@ -50,14 +50,19 @@ impl Gate {
         free.expect("more gates are needed: raise GATES")
     }
 
-    /// All addresses, taken or not.
-    pub fn urls() -> impl Iterator<Item = &'static str> {
-        ALL.iter().map(|gate| gate.url.as_str())
+    /// All addresses, taken or not, with and without TLS.
+    pub fn urls() -> impl Iterator<Item = String> {
+        ALL.iter().flat_map(|gate| [gate.url.clone(), gate.secured_url()])
     }
 
     /// `http://HOST:PORT`.
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// `https://HOST:PORT`, for what speaks TLS.
+    pub fn secured_url(&self) -> String {
+        self.url.replacen("http:", "https:", 1)
     }
 
     /// Puts something else behind it. Connections that are open are closed.

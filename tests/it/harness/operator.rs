@@ -110,7 +110,7 @@ fn spawn(supervisor: &Arc<Supervisor>, kubeconfig: &PathBuf, port: u16, lease: &
         .env_remove("RUST_LOG")
         .env_remove("KUBECONFIG");
     for url in Gate::urls() {
-        command.args(["--allowed-endpoint", url]);
+        command.arg("--allowed-endpoint").arg(url);
     }
     supervisor.spawn("operator", &command).unwrap()
 }
