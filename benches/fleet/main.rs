@@ -89,7 +89,7 @@ async fn fleet(table: &mut Table, jobs: usize, clusters: usize, latency: Duratio
     let target = (jobs <= 1000).then_some((ratio, 1.5));
     table.row(
         &name,
-        "operator, first create to all Running",
+        "operator, first create to all Running, 8 submissions to a cluster at once",
         format!("{:.2} s ({ratio:.2} x bare)", ours.as_secs_f64()),
         target,
     );
