@@ -46,6 +46,8 @@ pub(super) struct Record {
     pub(super) submissions: Vec<Submission>,
     pub(super) main_calls: u64,
     pub(super) recoveries: u64,
+    under_way: HashMap<(String, &'static str), usize>,
+    most_under_way: HashMap<(String, &'static str), usize>,
     live: HashMap<Mark, usize>,
     most_live: HashMap<Mark, usize>,
 }
@@ -60,6 +62,28 @@ impl Record {
                 path: path.to_owned(),
             });
         }
+    }
+
+    /// The handling of a request begins.
+    pub(super) fn entered(&mut self, method: &str, template: &'static str) {
+        let key = (method.to_owned(), template);
+        let now = self.under_way.entry(key.clone()).or_default();
+        *now += 1;
+        let most = self.most_under_way.entry(key).or_default();
+        *most = (*most).max(*now);
+    }
+
+    /// The handling of a request has ended.
+    pub(super) fn left(&mut self, method: &str, template: &'static str) {
+        if let Some(now) = self.under_way.get_mut(&(method.to_owned(), template)) {
+            *now = now.saturating_sub(1);
+        }
+    }
+
+    pub(super) fn most_at_once(&self, method: &str, template: &str) -> usize {
+        let mut most = self.most_under_way.iter();
+        most.find(|((m, t), _)| m == method && *t == template)
+            .map_or(0, |(_, most)| *most)
     }
 
     pub(super) fn began(&mut self, id: Id) {

@@ -86,6 +86,12 @@ impl FakeFlink {
         self.read(|jm, _| jm.record.requests.values().sum())
     }
 
+    /// The most requests for one endpoint that were ever handled at the same time, those that hang included.
+    #[must_use]
+    pub fn most_at_once(&self, method: &str, endpoint: &str) -> usize {
+        self.read(|jm, _| jm.record.most_at_once(method, endpoint))
+    }
+
     /// Bytes of bodies that were answered so far.
     #[must_use]
     pub fn body_bytes_sent(&self) -> u64 {

@@ -109,7 +109,9 @@ async fn answer(shared: Arc<Shared>, process: CancellationToken, request: Reques
     // From here on the request runs to its end even if the client is gone: Flink does not notice either.
     let handling = {
         let shared = Arc::clone(&shared);
+        let under_way = UnderWay::new(&shared, &method, endpoint.template());
         async move {
+            let _under_way = under_way;
             let mut frozen = shared.frozen.subscribe();
             // Cannot fail: `shared` holds the sender.
             let _ = frozen.wait_for(|frozen| !frozen).await;
@@ -135,6 +137,30 @@ async fn answer(shared: Arc<Shared>, process: CancellationToken, request: Reques
         }
     });
     alive.await.unwrap_or(Err(Dropped))
+}
+
+/// Counts a request for as long as it is handled.
+struct UnderWay {
+    shared: Arc<Shared>,
+    method: String,
+    template: &'static str,
+}
+
+impl UnderWay {
+    fn new(shared: &Arc<Shared>, method: &str, template: &'static str) -> Self {
+        shared.jobmanager.lock().record.entered(method, template);
+        Self {
+            shared: Arc::clone(shared),
+            method: method.to_owned(),
+            template,
+        }
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.shared.jobmanager.lock().record.left(&self.method, self.template);
+    }
 }
 
 impl Shared {

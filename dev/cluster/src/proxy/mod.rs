@@ -36,11 +36,11 @@ use kube::{
 };
 use parking_lot::Mutex;
 use serde_json::json;
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::watch};
 use tokio_util::sync::CancellationToken;
 
 pub use gate::{Gate, Held, Moment, Rule};
-pub use trace::Write;
+pub use trace::{Read, Write};
 
 use gate::Gates;
 
@@ -67,6 +67,9 @@ struct Shared {
     /// The only namespace that lists and watches of all namespaces see.
     namespace: Option<String>,
     writes: Mutex<Vec<Write>>,
+    reads: Mutex<Vec<Read>>,
+    /// Whether watches stand still.
+    stalled: watch::Sender<bool>,
     gates: Gates,
 }
 
@@ -109,6 +112,8 @@ impl Proxy {
             client,
             namespace,
             writes: Mutex::default(),
+            reads: Mutex::default(),
+            stalled: watch::Sender::new(false),
             gates: Gates::default(),
         });
         let stop = CancellationToken::new();
@@ -145,6 +150,17 @@ impl Proxy {
     #[must_use]
     pub fn writes(&self) -> Vec<Write> {
         self.shared.writes.lock().clone()
+    }
+
+    /// Every read so far, in order of arrival.
+    #[must_use]
+    pub fn reads(&self) -> Vec<Read> {
+        self.shared.reads.lock().clone()
+    }
+
+    /// Holds back what watches tell from now on, as a connection does that has silently died; or no longer.
+    pub fn stall_watches(&self, stalled: bool) {
+        self.shared.stalled.send_replace(stalled);
     }
 }
 

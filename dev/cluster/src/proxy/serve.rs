@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Shared,
     gate::{Moment, Stop, Verdict},
-    trace::Write,
+    trace::{Read, Write},
 };
 
 /// The time in which an answer that was written reaches its reader.
@@ -132,11 +132,36 @@ fn response(status: StatusCode, headers: &HeaderMap, chunks: Chunks) -> Response
 
 /// Passes a reading request through; the answer may be a watch that goes on for long.
 async fn read(shared: &Shared, request: Forwarded) -> Answer {
+    let watch = request
+        .query
+        .as_deref()
+        .is_some_and(|query| query.split('&').any(|part| part == "watch=true"));
+    let number = {
+        let mut reads = shared.reads.lock();
+        reads.push(Read {
+            time: Timestamp::now(),
+            path: request.path.clone(),
+            watch,
+            status: None,
+        });
+        reads.len() - 1
+    };
     let reply = request.send(shared).await?;
     let (status, headers) = (reply.status(), reply.headers().clone());
-    let chunks = reply
-        .bytes_stream()
-        .map(|chunk| chunk.map(Frame::data).map_err(|_| Closed));
+    if let Some(read) = shared.reads.lock().get_mut(number) {
+        read.status = Some(status.as_u16());
+    }
+    let stalled = watch.then(|| shared.stalled.subscribe());
+    let chunks = reply.bytes_stream().then(move |chunk| {
+        let stalled = stalled.clone();
+        async move {
+            if let Some(mut stalled) = stalled {
+                // Fails when the proxy is gone, and then nothing is held any more.
+                let _ = stalled.wait_for(|stalled| !stalled).await;
+            }
+            chunk.map(Frame::data).map_err(|_| Closed)
+        }
+    });
     Ok(response(status, &headers, Box::pin(chunks)))
 }
 

@@ -23,6 +23,28 @@ pub struct Write {
     pub note: &'static str,
 }
 
+/// A request that only reads, as it arrived, and what became of it.
+#[derive(Debug, Clone)]
+pub struct Read {
+    /// When it arrived.
+    pub time: Timestamp,
+    /// The path, without a query.
+    pub path: String,
+    /// Whether it asks for changes from now on (`watch=true`), and not for what is there.
+    pub watch: bool,
+    /// The status that the server answered; None when it has not answered yet.
+    pub status: Option<u16>,
+}
+
+impl fmt::Display for Read {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let time = self.time.strftime("%H:%M:%S%.3f");
+        let verb = if self.watch { "WATCH" } else { "GET" };
+        let status = self.status.map_or_else(|| "-".to_owned(), |status| status.to_string());
+        write!(f, "{time} {verb} {} -> {status}", self.path)
+    }
+}
+
 impl fmt::Display for Write {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let time = self.time.strftime("%H:%M:%S%.3f");
