@@ -62,7 +62,7 @@ pub(super) fn submit(ctx: &Shared, job: &Arc<FlinkSessionJob>, inputs: &Inputs, 
             memory.running = false;
             memory.submitted = Some((submission.job_id, submission.tries, outcome));
         });
-        ctx.permits.give_back(&key, owner);
+        ctx.permits.give_back(owner);
         cluster.attend(owner);
         cluster.poke();
         drop(task);

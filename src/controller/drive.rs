@@ -130,7 +130,7 @@ async fn drive(job: Arc<FlinkSessionJob>, ctx: &Shared) -> Result<Action, Error>
             Effect::RemoveFinalizer => {
                 record::remove_finalizer(&api, &job).await?;
                 plan.notes.into_iter().for_each(|note| ctx.note(job.as_ref(), note));
-                ctx.permits.give_back(&inputs.key, owner);
+                ctx.permits.give_back(owner);
                 return Ok(Action::await_change());
             }
             Effect::Submit(submission) => {
@@ -166,7 +166,7 @@ fn settle(ctx: &Context, inputs: &Inputs, plan: &Plan) -> Action {
         (memory.running, memory.unsent.is_some())
     });
     if !(plan.wants.permit || busy || unsent) {
-        ctx.permits.give_back(&inputs.key, inputs.owner);
+        ctx.permits.give_back(inputs.owner);
     }
     match plan.next {
         Next::At(time) => {

@@ -116,7 +116,7 @@ impl Inputs {
             cluster: self.cluster_view(job),
             program,
             jar: self.jar.clone(),
-            permit: ctx.permits.state(&self.key, self.owner),
+            permit: ctx.permits.state(self.owner),
             task: self.task.clone(),
             failure_cause: self.failure_cause.clone(),
             namespace_terminating: self.namespace_terminating,

@@ -10,7 +10,7 @@ use kube::runtime::reflector::ObjectRef;
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
-use crate::{api::FlinkSessionJob, flink::UidHash, job::Permit, registry::SessionKey};
+use crate::{api::FlinkSessionJob, flink::UidHash, job::Permit};
 
 /// A wait is worth a status write when it is longer than this.
 const LONG: Duration = Duration::from_secs(10);
@@ -27,7 +27,7 @@ struct Queue {
     held: HashSet<UidHash>,
     since: HashMap<UidHash, Instant>,
     /// Waiters by namespace; the namespaces take turns in the order of the outer list.
-    waiting: VecDeque<(Arc<str>, VecDeque<Waiter>)>,
+    waiting: VecDeque<(String, VecDeque<Waiter>)>,
 }
 
 impl Queue {
@@ -40,12 +40,10 @@ impl Queue {
         next
     }
 
-    fn push(&mut self, namespace: &Arc<str>, waiter: Waiter) {
+    fn push(&mut self, namespace: &str, waiter: Waiter) {
         match self.waiting.iter_mut().find(|(other, _)| other == namespace) {
             Some((_, waiters)) => waiters.push_back(waiter),
-            None => self
-                .waiting
-                .push_back((Arc::clone(namespace), VecDeque::from([waiter]))),
+            None => self.waiting.push_back((namespace.to_owned(), VecDeque::from([waiter]))),
         }
     }
 
@@ -57,11 +55,49 @@ impl Queue {
     }
 }
 
-/// The permits of all clusters.
+/// The queues by cluster, and where each resource has its place.
+#[derive(Debug, Default)]
+struct Queues {
+    by_cluster: HashMap<Arc<str>, Queue>,
+    places: HashMap<UidHash, Arc<str>>,
+}
+
+impl Queues {
+    fn of(&self, owner: UidHash) -> Option<&Queue> {
+        self.by_cluster.get(self.places.get(&owner)?)
+    }
+
+    /// Takes a resource out. Returns who has a permit because of that.
+    fn leave(&mut self, owner: UidHash, limit: usize) -> Vec<ObjectRef<FlinkSessionJob>> {
+        let Some(cluster) = self.places.remove(&owner) else {
+            return Vec::new();
+        };
+        let Some(queue) = self.by_cluster.get_mut(&cluster) else {
+            return Vec::new();
+        };
+        queue.held.remove(&owner);
+        if queue.since.remove(&owner).is_some() {
+            queue.drop_waiter(owner);
+        }
+        let mut granted = Vec::new();
+        while queue.held.len() < limit {
+            let Some(next) = queue.next() else { break };
+            queue.since.remove(&next.owner);
+            queue.held.insert(next.owner);
+            granted.push(next.object);
+        }
+        if queue.held.is_empty() && queue.waiting.is_empty() {
+            self.by_cluster.remove(&cluster);
+        }
+        granted
+    }
+}
+
+/// The permits of all clusters. A cluster is its address: sessions of several namespaces may name the same one.
 #[derive(Debug)]
 pub struct Permits {
     limit: usize,
-    queues: Mutex<HashMap<SessionKey, Queue>>,
+    queues: Mutex<Queues>,
     wake: mpsc::UnboundedSender<ObjectRef<FlinkSessionJob>>,
 }
 
@@ -78,9 +114,9 @@ impl Permits {
 
     /// Whether the resource holds a permit.
     #[must_use]
-    pub fn state(&self, key: &SessionKey, owner: UidHash) -> Permit {
+    pub fn state(&self, owner: UidHash) -> Permit {
         let queues = self.queues.lock();
-        let Some(queue) = queues.get(key) else {
+        let Some(queue) = queues.of(owner) else {
             return Permit::Waiting { long: false };
         };
         if queue.held.contains(&owner) {
@@ -92,9 +128,14 @@ impl Permits {
     }
 
     /// Asks for a permit; true when it is granted at once.
-    pub fn ask(&self, key: &SessionKey, owner: UidHash, object: &ObjectRef<FlinkSessionJob>) -> bool {
+    pub fn ask(&self, cluster: &Arc<str>, owner: UidHash, object: &ObjectRef<FlinkSessionJob>) -> bool {
         let mut queues = self.queues.lock();
-        let queue = queues.entry(key.clone()).or_default();
+        if queues.places.get(&owner).is_some_and(|place| place != cluster) {
+            // The session is another one now, at another address.
+            self.grant(queues.leave(owner, self.limit));
+        }
+        queues.places.insert(owner, Arc::clone(cluster));
+        let queue = queues.by_cluster.entry(Arc::clone(cluster)).or_default();
         if queue.held.contains(&owner) {
             return true;
         }
@@ -106,8 +147,9 @@ impl Permits {
             return true;
         }
         queue.since.insert(owner, Instant::now());
+        let namespace = object.namespace.as_deref().unwrap_or_default();
         queue.push(
-            &key.namespace,
+            namespace,
             Waiter {
                 owner,
                 object: object.clone(),
@@ -117,21 +159,14 @@ impl Permits {
     }
 
     /// Gives the permit, or the place in the queue, back.
-    pub fn give_back(&self, key: &SessionKey, owner: UidHash) {
-        let mut queues = self.queues.lock();
-        let Some(queue) = queues.get_mut(key) else { return };
-        queue.held.remove(&owner);
-        if queue.since.remove(&owner).is_some() {
-            queue.drop_waiter(owner);
-        }
-        while queue.held.len() < self.limit {
-            let Some(next) = queue.next() else { break };
-            queue.since.remove(&next.owner);
-            queue.held.insert(next.owner);
-            let _ = self.wake.send(next.object);
-        }
-        if queue.held.is_empty() && queue.waiting.is_empty() {
-            queues.remove(key);
+    pub fn give_back(&self, owner: UidHash) {
+        let granted = self.queues.lock().leave(owner, self.limit);
+        self.grant(granted);
+    }
+
+    fn grant(&self, granted: Vec<ObjectRef<FlinkSessionJob>>) {
+        for object in granted {
+            let _ = self.wake.send(object);
         }
     }
 }
@@ -140,27 +175,72 @@ impl Permits {
 mod tests {
     use super::*;
 
+    fn job(namespace: &str, name: &str) -> (UidHash, ObjectRef<FlinkSessionJob>) {
+        let object = ObjectRef::<FlinkSessionJob>::new(name).within(namespace);
+        (UidHash::of(&format!("{namespace}/{name}")), object)
+    }
+
+    fn is_empty(permits: &Permits) -> bool {
+        let queues = permits.queues.lock();
+        queues.by_cluster.is_empty() && queues.places.is_empty()
+    }
+
     #[test]
     fn permits_are_bounded_and_come_back() {
         let (wake, mut woken) = mpsc::unbounded_channel();
         let permits = Permits::new(2, wake);
-        let key = SessionKey::new("ns", "s");
-        let job = |n: &str| (UidHash::of(n), ObjectRef::<FlinkSessionJob>::new(n).within("ns"));
-        let jobs = ["a", "b", "c", "d"].map(job);
+        let cluster: Arc<str> = "http://flink:8081".into();
+        let jobs = ["a", "b", "c", "d"].map(|name| job("ns", name));
         let granted: Vec<bool> = jobs
             .iter()
-            .map(|(owner, object)| permits.ask(&key, *owner, object))
+            .map(|(owner, object)| permits.ask(&cluster, *owner, object))
             .collect();
         assert_eq!(granted, [true, true, false, false]);
-        assert_eq!(permits.state(&key, jobs[2].0), Permit::Waiting { long: false });
-        permits.give_back(&key, jobs[0].0);
+        assert_eq!(permits.state(jobs[2].0), Permit::Waiting { long: false });
+        permits.give_back(jobs[0].0);
         assert_eq!(woken.try_recv().unwrap(), jobs[2].1);
-        assert_eq!(permits.state(&key, jobs[2].0), Permit::Granted);
+        assert_eq!(permits.state(jobs[2].0), Permit::Granted);
         // A waiter that goes away leaves the queue.
-        permits.give_back(&key, jobs[3].0);
-        permits.give_back(&key, jobs[1].0);
-        permits.give_back(&key, jobs[2].0);
+        permits.give_back(jobs[3].0);
+        permits.give_back(jobs[1].0);
+        permits.give_back(jobs[2].0);
         assert!(woken.try_recv().is_err());
-        assert!(permits.queues.lock().is_empty());
+        assert!(is_empty(&permits));
+    }
+
+    #[test]
+    fn namespaces_take_turns_at_one_cluster() {
+        let (wake, mut woken) = mpsc::unbounded_channel();
+        let permits = Permits::new(1, wake);
+        let cluster: Arc<str> = "http://flink:8081".into();
+        let mut jobs: Vec<_> = (0..4).map(|n| job("crowd", &n.to_string())).collect();
+        jobs.push(job("single", "x"));
+        for (owner, object) in &jobs {
+            permits.ask(&cluster, *owner, object);
+        }
+        let mut order = vec!["crowd".to_owned()];
+        permits.give_back(jobs[0].0);
+        while let Ok(object) = woken.try_recv() {
+            order.extend(object.namespace.clone());
+            permits.give_back(jobs.iter().find(|(_, other)| *other == object).unwrap().0);
+        }
+        assert_eq!(order, ["crowd", "crowd", "single", "crowd", "crowd"]);
+        assert!(is_empty(&permits));
+    }
+
+    #[test]
+    fn a_job_whose_cluster_moved_waits_at_the_new_one_only() {
+        let (wake, mut woken) = mpsc::unbounded_channel();
+        let permits = Permits::new(1, wake);
+        let (old, new): (Arc<str>, Arc<str>) = ("http://old:8081".into(), "http://new:8081".into());
+        let (first, second) = (job("ns", "first"), job("ns", "second"));
+        assert!(permits.ask(&old, first.0, &first.1));
+        assert!(!permits.ask(&old, second.0, &second.1));
+        assert!(permits.ask(&new, first.0, &first.1));
+        assert_eq!(woken.try_recv().unwrap(), second.1);
+        assert!(permits.ask(&old, second.0, &second.1));
+        permits.give_back(first.0);
+        permits.give_back(second.0);
+        assert!(is_empty(&permits));
     }
 }

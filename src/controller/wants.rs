@@ -55,8 +55,11 @@ pub(super) fn fulfil(ctx: &Shared, job: &Arc<FlinkSessionJob>, inputs: &Inputs, 
     if wants.program {
         program::want(ctx, job, inputs.session.as_ref(), owner);
     }
-    if wants.permit && ctx.permits.state(&inputs.key, owner) != Permit::Granted {
-        there |= ctx.permits.ask(&inputs.key, owner, &reference(job));
+    if wants.permit
+        && let Some(cluster) = &inputs.followed
+        && ctx.permits.state(owner) != Permit::Granted
+    {
+        there |= ctx.permits.ask(&cluster.connection().url, owner, &reference(job));
     }
     if wants.namespace && !inputs.namespace_terminating {
         look_at_namespace(ctx, job, inputs);

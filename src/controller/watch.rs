@@ -298,7 +298,7 @@ impl Index {
     fn forget(&self, object: &ObjectRef<FlinkSessionJob>, uid: &str, key: &SessionKey) {
         let owner = UidHash::of(uid);
         self.ctx.registry.release(key, owner, object);
-        self.ctx.permits.give_back(key, owner);
+        self.ctx.permits.give_back(owner);
         self.ctx.memories.forget(owner);
         // A session that is being deleted may wait for this.
         let session = ObjectRef::new(&key.name).within(&key.namespace);
