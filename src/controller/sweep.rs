@@ -3,15 +3,20 @@
 //! In steady state it costs nothing: it looks at the registry's job lists and the cache, and asks the API server only when
 //! a job seems to belong to nobody.
 
-use std::{collections::HashSet, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
 
-use kube::{Api, ResourceExt, api::ListParams, runtime::reflector::ObjectRef};
+use jiff::Timestamp;
+use kube::{Api, Resource, ResourceExt, api::ListParams, runtime::reflector::ObjectRef};
+use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::context::{OrphanPolicy, Shared};
 use crate::{
-    api::{FlinkSessionJob, Reason},
+    api::{FlinkSession, FlinkSessionJob, Reason},
     flink::{JobId, UidHash},
     kubernetes::{ApiError, within},
     metrics::EventType,
@@ -56,16 +61,8 @@ fn candidates(ctx: &Shared, cluster: &Cluster) -> Vec<JobId> {
         return Vec::new();
     }
     let key = cluster.key();
-    let released: HashSet<JobId> = ctx
-        .sessions
-        .get(&ObjectRef::new(&key.name).within(&key.namespace))
-        .and_then(|session| {
-            session
-                .status
-                .as_ref()
-                .map(|status| status.released.iter().map(|job| job.job_id).collect())
-        })
-        .unwrap_or_default();
+    // Of all sessions: several may name this cluster.
+    let released = released(ctx.sessions.state().iter().map(AsRef::as_ref));
     let ours = state
         .snapshot
         .jobs()
@@ -73,6 +70,14 @@ fn candidates(ctx: &Shared, cluster: &Cluster) -> Vec<JobId> {
         .filter(|job| job.is_live() && job.id.installation() == ctx.installation);
     let unclaimed = ours.filter(|job| !ctx.registry.is_claimed(key, job.id.owner()) && !released.contains(&job.id));
     unclaimed.map(|job| job.id).collect()
+}
+
+/// The jobs that the deletion of their resources left running on purpose.
+fn released<'a>(sessions: impl Iterator<Item = &'a FlinkSession>) -> HashSet<JobId> {
+    let recorded = sessions.filter_map(|session| session.status.as_ref());
+    recorded
+        .flat_map(|status| status.released.iter().map(|job| job.job_id))
+        .collect()
 }
 
 /// One look. A job is an orphan when two looks, each with a list of all resources that was begun after the job list,
@@ -98,11 +103,32 @@ async fn orphans(ctx: &Shared, before: Suspects) -> Suspects {
         }
     };
     found.retain(|(_, id)| !owners.contains(&id.owner()));
+    if found.is_empty() {
+        ctx.metrics.set_orphans(0);
+        return Suspects::new();
+    }
+    // After the jobs: a release is recorded before its resource goes, and a cache may be behind.
+    let sessions = match all::<FlinkSession>(ctx, "list FlinkSessions").await {
+        Ok(sessions) => sessions,
+        Err(error) => {
+            warn!(%error, "could not list all sessions to look for orphans");
+            return before;
+        }
+    };
+    let released = released(sessions.iter());
+    found.retain(|(_, id)| !released.contains(id));
     ctx.metrics.set_orphans(found.len());
+    let created: HashMap<SessionKey, Timestamp> = sessions
+        .iter()
+        .filter_map(|session| {
+            let key = SessionKey::new(&session.namespace()?, &session.name_any());
+            Some((key, session.metadata.creation_timestamp.as_ref()?.0))
+        })
+        .collect();
     let mut now = Suspects::new();
     for suspect in found {
         if before.contains(&suspect) {
-            confirmed(ctx, &suspect).await;
+            confirmed(ctx, &suspect, created.get(&suspect.0).copied()).await;
         }
         now.insert(suspect);
     }
@@ -129,14 +155,43 @@ async fn all_owners(ctx: &Shared) -> Result<HashSet<UidHash>, ApiError> {
     }
 }
 
+/// All resources of a kind, in all namespaces, by a quorum list.
+async fn all<K>(ctx: &Shared, call: &'static str) -> Result<Vec<K>, ApiError>
+where
+    K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + DeserializeOwned,
+{
+    let api: Api<K> = Api::all(ctx.client.clone());
+    let mut items = Vec::new();
+    let mut parameters = ListParams::default().limit(500);
+    loop {
+        let page = within(LIST_DEADLINE, call, api.list(&parameters)).await?;
+        items.extend(page.items);
+        match page.metadata.continue_.filter(|token| !token.is_empty()) {
+            Some(token) => parameters = parameters.continue_token(&token),
+            None => return Ok(items),
+        }
+    }
+}
+
+/// Whether a job is older than the session: what another session recorded of it, such as its release, is gone with that
+/// one. Flink's start time counts on from a failover, the attempt from the record of the submission.
+fn is_older(cluster: &Cluster, job_id: JobId, created: Option<Timestamp>) -> bool {
+    let started = cluster.state().snapshot.job(job_id).and_then(|job| job.start_time);
+    let submitted = Timestamp::from_second(i64::from(job_id.attempt())).ok();
+    created.is_none_or(|created| started.into_iter().chain(submitted).any(|time| time < created))
+}
+
 /// Tells about an orphan, and cancels it where the administrator wants that.
-async fn confirmed(ctx: &Shared, (key, job_id): &(SessionKey, JobId)) {
+async fn confirmed(ctx: &Shared, (key, job_id): &(SessionKey, JobId), created: Option<Timestamp>) {
     let Some(cluster) = ctx.registry.cluster(key) else {
         return;
     };
-    let cancels = ctx.settings.orphans == OrphanPolicy::Cancel;
+    let older = is_older(&cluster, *job_id, created);
+    let cancels = ctx.settings.orphans == OrphanPolicy::Cancel && !older;
     let what = if cancels {
         "it is cancelled"
+    } else if older {
+        "it is older than its FlinkSession and may have been left running on purpose: cancel it in Flink if it was not"
     } else {
         "cancel it in Flink, or start the operator with --orphans cancel"
     };

@@ -149,14 +149,12 @@ impl Registry {
         }
     }
 
-    /// Whether a resource with this mark is known to use the session.
+    /// Whether a resource with this mark is known: one of this session, or of another, which may lead to the same cluster.
     #[must_use]
     pub fn is_claimed(&self, key: &SessionKey, owner: UidHash) -> bool {
-        self.claims
-            .read()
-            .owners
-            .get(key)
-            .is_some_and(|owners| owners.contains_key(&owner))
+        let claims = self.claims.read();
+        let here = claims.owners.get(key).is_some_and(|owners| owners.contains_key(&owner));
+        here || claims.owners.values().any(|owners| owners.contains_key(&owner))
     }
 
     /// Wakes the resources with these marks, or all of the session.
