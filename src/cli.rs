@@ -88,6 +88,9 @@ struct Run {
     /// How often to look for orphans and idle jars.
     #[arg(long, default_value = "30s", value_name = "DURATION")]
     sweep_interval: api::GoDuration,
+    /// A jar that no job has needed for so long is deleted from its Flink cluster.
+    #[arg(long, default_value = "10m", value_name = "DURATION")]
+    jar_idle_time: api::GoDuration,
     #[command(flatten)]
     artifacts: Artifacts,
 }
@@ -190,6 +193,7 @@ impl Run {
             },
             submissions: self.max_submissions,
             sweep_every: self.sweep_interval.get(),
+            jar_idle: self.jar_idle_time.get(),
             artifacts: self.artifacts.policy(),
         }
     }

@@ -49,6 +49,8 @@ pub struct Options {
     pub submissions: usize,
     /// How often the sweeper looks.
     pub sweep_every: Duration,
+    /// A jar that no job needed for this long is deleted from its cluster.
+    pub jar_idle: Duration,
     /// Where jars may come from.
     pub artifacts: ArtifactPolicy,
 }
@@ -132,6 +134,7 @@ pub async fn run(options: Options) -> Result<(), Error> {
             pace: options.pace,
             submissions: options.submissions,
             sweep_every: Some(options.sweep_every),
+            jar_idle: options.jar_idle,
             fetcher: Fetcher::new(options.artifacts)?,
             events,
             metrics,

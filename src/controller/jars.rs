@@ -1,8 +1,10 @@
 //! Jars on the clusters: fetched by content, uploaded once for each content and JobManager process, shared by every job that
-//! uses it, and deleted when nobody has needed it for ten minutes.
+//! uses it, and deleted when nobody has needed it for a while.
 //!
 //! An upload changes nothing that matters, so it needs no record and no fresh resource. What is recorded is the jar's id, in
 //! the intent of each submission: a jar that an intent names is never deleted.
+
+mod idle;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -10,24 +12,21 @@ use std::{
     time::{Duration, Instant},
 };
 
-use kube::runtime::reflector::{ObjectRef, Store};
+use kube::runtime::reflector::ObjectRef;
 use parking_lot::Mutex;
 use tracing::{info, warn};
 
 use super::context::Shared;
 use crate::{
-    api::{FlinkSessionJob, JobStatus, Reason},
+    api::{FlinkSessionJob, Reason},
     artifact::{ArtifactError, Fetched, Fetcher, JarSource, JarUri},
     flink::{InstallationId, JarContent, JarId},
     job::{Input, Refusal},
-    registry::{Cluster, Reach, SessionKey},
+    registry::{Cluster, SessionKey},
 };
 
 /// For how long a jar that was fetched just now serves starts without asking its host again.
 const FRESH: Duration = Duration::from_secs(10);
-
-/// A jar that nobody needed for this long is deleted.
-const IDLE: Duration = Duration::from_secs(600);
 
 /// Which jar on which cluster.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -81,6 +80,8 @@ struct OnCluster {
     jar_id: JarId,
     process: Arc<str>,
     used: Instant,
+    /// Whether this process of the operator uploaded it. Another's is deleted and never run: anybody can give a jar our name.
+    uploaded: bool,
 }
 
 /// One upload at a time for each content and cluster.
@@ -91,6 +92,8 @@ type Uploads = Mutex<HashMap<(SessionKey, String), Arc<tokio::sync::Mutex<()>>>>
 pub struct Jars {
     fetcher: Fetcher,
     installation: InstallationId,
+    /// A jar that nobody needed for this long is deleted.
+    idle: Duration,
     entries: Mutex<HashMap<Need, Entry>>,
     on_cluster: Mutex<HashMap<SessionKey, Vec<OnCluster>>>,
     uploads: Uploads,
@@ -99,12 +102,13 @@ pub struct Jars {
 }
 
 impl Jars {
-    /// No jars yet.
+    /// No jars yet. Those that nobody needed for `idle` are deleted.
     #[must_use]
-    pub fn new(fetcher: Fetcher, installation: InstallationId) -> Self {
+    pub fn new(fetcher: Fetcher, installation: InstallationId, idle: Duration) -> Self {
         Self {
             fetcher,
             installation,
+            idle,
             entries: Mutex::default(),
             on_cluster: Mutex::default(),
             uploads: Mutex::default(),
@@ -293,6 +297,7 @@ impl Jars {
             jar_id: uploaded.id.clone(),
             process: Arc::clone(&stored),
             used: Instant::now(),
+            uploaded: true,
         };
         self.on_cluster.lock().entry(need.key.clone()).or_default().push(entry);
         Ok((uploaded.id, stored))
@@ -302,80 +307,11 @@ impl Jars {
         let mut on_cluster = self.on_cluster.lock();
         let jars = on_cluster.get_mut(key)?;
         jars.retain(|jar| jar.process == *process);
-        let jar = jars.iter_mut().find(|jar| jar.jar_id.file_name() == name)?;
+        let jar = jars
+            .iter_mut()
+            .find(|jar| jar.uploaded && jar.jar_id.file_name() == name)?;
         jar.used = Instant::now();
         Some(jar.jar_id.clone())
-    }
-
-    /// Deletes the jars of a cluster that nobody needs any more. Call it once a minute.
-    pub async fn sweep(&self, cluster: &Cluster, jobs: &Store<FlinkSessionJob>) {
-        let state = cluster.state();
-        let (Reach::Up, Some((process, _))) = (&state.reach, &state.job_manager) else {
-            return;
-        };
-        if !state.submission_enabled {
-            return;
-        }
-        let key = cluster.key();
-        if self.known.lock().get(key) != Some(process) {
-            self.look_through(cluster, process).await;
-        }
-        let idle: Vec<JarId> = {
-            let on_cluster = self.on_cluster.lock();
-            let jars = on_cluster.get(key).into_iter().flatten();
-            jars.filter(|jar| jar.process == *process && jar.used.elapsed() > IDLE)
-                .map(|jar| jar.jar_id.clone())
-                .collect()
-        };
-        if idle.is_empty() {
-            return;
-        }
-        let named: Vec<JarId> = jobs
-            .state()
-            .iter()
-            .filter_map(|job| {
-                job.status
-                    .as_ref()
-                    .and_then(JobStatus::submission)
-                    .map(|intent| intent.jar_id.clone())
-            })
-            .collect();
-        for jar_id in idle.into_iter().filter(|jar_id| !named.contains(jar_id)) {
-            self.forget(key, &jar_id);
-            match cluster.client().delete_jar(&jar_id).await {
-                Ok(()) => {
-                    info!(session = %key.name, namespace = %key.namespace, %jar_id, "deleted a jar that nobody needs");
-                }
-                Err(error) => {
-                    warn!(session = %key.name, namespace = %key.namespace, %jar_id, %error, "a jar could not be deleted");
-                }
-            }
-        }
-    }
-
-    /// Finds the jars that an earlier process of this installation left, to delete them when they stay idle.
-    async fn look_through(&self, cluster: &Cluster, process: &Arc<str>) {
-        let Ok(jars) = cluster.client().jars().await else {
-            return;
-        };
-        let key = cluster.key();
-        let prefix = format!("{}-", self.installation);
-        let mut on_cluster = self.on_cluster.lock();
-        let known = on_cluster.entry(key.clone()).or_default();
-        known.retain(|jar| jar.process == *process);
-        for jar in jars.into_iter().filter(|jar| jar.id.file_name().starts_with(&prefix)) {
-            if !known.iter().any(|other| other.jar_id == jar.id) {
-                known.push(OnCluster {
-                    jar_id: jar.id,
-                    process: Arc::clone(process),
-                    used: Instant::now(),
-                });
-            }
-        }
-        self.known.lock().insert(key.clone(), Arc::clone(process));
-        self.entries.lock().retain(|need, entry| {
-            need.key != *key || !matches!(&entry.progress, Progress::Ready { at, .. } if at.elapsed() > IDLE)
-        });
     }
 }
 

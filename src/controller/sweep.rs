@@ -46,10 +46,13 @@ pub(super) async fn run(ctx: Shared, every: Option<Duration>, beat: Beat, shutdo
         suspects = orphans(&ctx, suspects).await;
         rounds = rounds.wrapping_add(1);
         if rounds.is_multiple_of(2) {
-            for cluster in ctx.registry.clusters() {
-                ctx.jars.sweep(&cluster, &ctx.jobs).await;
+            let clusters = ctx.registry.clusters();
+            for cluster in &clusters {
+                ctx.jars.sweep(cluster, &ctx.jobs).await;
                 beat.tick();
             }
+            ctx.jars
+                .forget_idle(&clusters.iter().map(|cluster| cluster.key().clone()).collect());
         }
     }
 }

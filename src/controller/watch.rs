@@ -53,6 +53,8 @@ pub struct Parts {
     pub submissions: usize,
     /// How often the sweeper looks; None is twice a minute.
     pub sweep_every: Option<Duration>,
+    /// A jar that no job needed for this long is deleted from its cluster.
+    pub jar_idle: Duration,
     /// Where jars come from.
     pub fetcher: Fetcher,
     /// Kubernetes Events.
@@ -80,7 +82,7 @@ pub async fn run(parts: Parts, shutdown: CancellationToken) {
     let ctx = Arc::new(Context {
         installation: parts.installation,
         settings: parts.settings,
-        jars: Jars::new(parts.fetcher, parts.installation),
+        jars: Jars::new(parts.fetcher, parts.installation, parts.jar_idle),
         permits: Permits::new(parts.submissions, wake.jobs.clone()),
         memories: Memories::default(),
         resolutions: resolutions::Resolutions::default(),
