@@ -17,6 +17,9 @@ use crate::{
     flink::{JarId, JobId},
 };
 
+/// A wait for a permit is told after this time: a short one is not worth a write.
+const TELL_QUEUED: std::time::Duration = std::time::Duration::from_secs(60);
+
 /// Asks for a job list that proves absence.
 pub(super) fn confirm(rule: &'static str, status: JobStatus) -> Plan {
     Plan::with(rule, status).want(Wants {
@@ -112,7 +115,9 @@ pub(super) fn start(o: &Observed<'_>, mut status: JobStatus) -> Plan {
                     permit: true,
                     ..Wants::default()
                 };
-                Plan::with("start/queued", status).want(wants)
+                let plan = Plan::with("start/queued", status).want(wants);
+                // Nothing else brings the word to the user: a permit that is free wakes only who gets it.
+                if long { plan } else { plan.at(after(o.now, TELL_QUEUED)) }
             }
         },
     }
