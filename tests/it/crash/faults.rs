@@ -200,10 +200,7 @@ async fn a_faulty_jobmanager_neither_doubles_nor_orphans_a_job() {
         let mut world = World::new(FakeOptions::default()).await;
         world.more = json!({"submitTimeout": SUBMIT_TIMEOUT});
         let operator = world.operator().await;
-        match go_through(case, &world).await {
-            Ok(()) => Ok(()),
-            Err(failure) => Err(world.report(&failure, &[&operator]).await),
-        }
+        world.judge(go_through(case, &world).await, &[&operator]).await
     })
     .await;
 }
@@ -256,10 +253,8 @@ async fn a_submission_that_arrives_after_the_deletion_is_cancelled() {
             let mut world = World::new(FakeOptions::default()).await;
             world.more = json!({"submitTimeout": SUBMIT_TIMEOUT});
             let mut operator = world.operator().await;
-            match late(&world, &mut operator, *kill).await {
-                Ok(()) => Ok(()),
-                Err(failure) => Err(world.report(&failure, &[&operator]).await),
-            }
+            let result = late(&world, &mut operator, *kill).await;
+            world.judge(result, &[&operator]).await
         },
     )
     .await;

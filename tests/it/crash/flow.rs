@@ -46,6 +46,8 @@ impl Flow {
         }
         let uid = world.create(JOB).await.uid();
         world.until_running(JOB).await?;
+        // What the operator writes last is not the next flow's.
+        world.polls(4).await?;
         Ok(uid)
     }
 

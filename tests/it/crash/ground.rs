@@ -1,40 +1,50 @@
-//! What all cases share: an API server of their own, since operators of other tests would drive their resources; the CRDs;
-//! a jar; and the place where operators run.
+//! What all cases share: an API server of their own, since operators of other tests would drive their resources; the CRDs
+//! and the rights that ship; jars; and the place where operators run.
 
-use std::{process::Command, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::Arc,
+};
 
 use devcluster::{ControlPlane, JarHost, cache::Cache, process::Supervisor};
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::{
-    Api, Client, ResourceExt,
-    api::{Patch, PatchParams},
-    runtime::wait::{await_condition, conditions::is_crd_established},
-};
 use tokio::sync::OnceCell;
 
+use crate::harness::{self, rbac};
+
 const JAR: &str = "/job.jar";
+const OTHER_JAR: &str = "/other.jar";
+
+/// Flags of the operator with their values.
+pub(super) type Flags = BTreeMap<&'static str, &'static str>;
 
 pub(super) struct Ground {
     pub(super) plane: ControlPlane,
     pub(super) supervisor: Arc<Supervisor>,
+    /// The kubeconfig of the user that operators are: it may do what the chart lets it do.
+    pub(super) user: PathBuf,
     jars: JarHost,
 }
 
 impl Ground {
-    pub(super) async fn shared() -> &'static Self {
-        static SHARED: OnceCell<Ground> = OnceCell::const_new();
-        SHARED.get_or_init(Self::start).await
+    pub(super) async fn shared() -> Arc<Self> {
+        static SHARED: OnceCell<Arc<Ground>> = OnceCell::const_new();
+        Arc::clone(SHARED.get_or_init(|| async { Arc::new(Self::start().await) }).await)
     }
 
-    async fn start() -> Self {
+    pub(super) async fn start() -> Self {
         let plane = ControlPlane::start().await.unwrap();
-        install_crds(plane.client().await.unwrap()).await;
+        harness::install(&plane.client().await.unwrap()).await;
+        let user = plane.user(rbac::USER, &["system:serviceaccounts"]).unwrap();
         let jars = JarHost::start().unwrap();
-        jars.serve(JAR, smallest_jar());
+        jars.serve(JAR, smallest_jar(b"Main.class"));
+        jars.serve(OTHER_JAR, smallest_jar(b"Another.class"));
         let supervisor = Supervisor::start("operators", &Cache::open().unwrap().logs()).unwrap();
         Self {
             plane,
             supervisor,
+            user,
             jars,
         }
     }
@@ -43,27 +53,42 @@ impl Ground {
         self.jars.url(JAR)
     }
 
+    /// A jar with another content.
+    pub(super) fn other_jar(&self) -> String {
+        self.jars.url(OTHER_JAR)
+    }
+
     /// The command of an operator that talks to the API server by way of `kubeconfig`.
     pub(super) fn operator(
         &self,
         name: &str,
-        kubeconfig: &std::path::Path,
+        kubeconfig: &Path,
         namespace: &str,
         endpoints: &[String],
+        flags: &Flags,
     ) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_flink-job-operator"));
         command
             .arg("run")
             .arg("--kubeconfig")
             .arg(kubeconfig)
-            .args(["--namespace", namespace, "--leader-elect", "false"])
-            .args(["--identity", name])
-            .args(["--listen", "127.0.0.1:0", "--poll-interval", "200ms"])
+            .args(["--namespace", namespace, "--identity", name])
             .args(["--allowed-artifact", &self.jars.url("/")])
-            .args(["--sweep-interval", "2s"])
-            .args(["--log-filter", "info,flink_job_operator=debug"])
             .arg("--artifact-cache-dir")
-            .arg(self.supervisor.directory().join(format!("jars-{name}")));
+            .arg(self.supervisor.directory().join(format!("jars-{name}")))
+            .env_remove("RUST_LOG")
+            .env_remove("KUBECONFIG");
+        let mut all = Flags::from([
+            ("--leader-elect", "false"),
+            ("--listen", "127.0.0.1:0"),
+            ("--poll-interval", "200ms"),
+            ("--sweep-interval", "2s"),
+            ("--log-filter", "info,flink_job_operator=debug"),
+        ]);
+        all.extend(flags);
+        for (flag, value) in all {
+            command.args([flag, value]);
+        }
         for endpoint in endpoints {
             command.args(["--allowed-endpoint", endpoint]);
         }
@@ -71,23 +96,8 @@ impl Ground {
     }
 }
 
-async fn install_crds(client: Client) {
-    let crds: Api<CustomResourceDefinition> = Api::all(client);
-    for crd in flink_job_operator::api::crds() {
-        let parameters = PatchParams::apply("crash-tests").force();
-        let name = crd.name_any();
-        crds.patch(&name, &parameters, &Patch::Apply(&crd)).await.unwrap();
-        let established = await_condition(crds.clone(), &name, is_crd_established());
-        tokio::time::timeout(Duration::from_secs(30), established)
-            .await
-            .unwrap()
-            .unwrap();
-    }
-}
-
 /// A zip file with one empty entry.
-fn smallest_jar() -> Vec<u8> {
-    let name = b"Main.class";
+fn smallest_jar(name: &[u8]) -> Vec<u8> {
     let [low, _] = u16::try_from(name.len()).unwrap().to_le_bytes();
     let mut local = b"PK\x03\x04".to_vec();
     local.resize(30, 0);

@@ -70,10 +70,7 @@ async fn a_bad_cluster_does_not_delay_anothers_jobs() {
             let world = World::new(FakeOptions::default()).await;
             world.add_session("bad", &bad.url()).await;
             let operator = world.operator().await;
-            match undisturbed(&world, &bad).await {
-                Ok(()) => Ok(()),
-                Err(failure) => Err(world.report(&failure, &[&operator]).await),
-            }
+            world.judge(undisturbed(&world, &bad).await, &[&operator]).await
         },
     )
     .await;

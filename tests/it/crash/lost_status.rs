@@ -12,7 +12,7 @@ use kube::{
 use serde_json::json;
 
 use super::{
-    Failure, chosen,
+    Failure, chosen, passed,
     world::{Operator, World},
 };
 
@@ -92,7 +92,6 @@ async fn a_lost_status_is_found_again_in_flink() {
     }
     let world = World::new(FakeOptions::default()).await;
     let mut operator = world.operator().await;
-    if let Err(failure) = lost_and_found(&world, &mut operator).await {
-        panic!("{}", world.report(&failure, &[&operator]).await);
-    }
+    let result = lost_and_found(&world, &mut operator).await;
+    passed(world.judge(result, &[&operator]).await);
 }

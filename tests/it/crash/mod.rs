@@ -8,6 +8,7 @@ mod faults;
 mod flow;
 mod ground;
 mod hostile;
+mod judge;
 mod lost_status;
 mod plans;
 mod two;
@@ -26,6 +27,13 @@ type Failure = String;
 /// Whether a case is to be run: `CRASH_PLAN` names one, or the start of some.
 fn chosen(id: &str) -> bool {
     std::env::var("CRASH_PLAN").map_or(true, |plan| id.starts_with(&plan))
+}
+
+/// Panics with everything that is known about a case that failed.
+fn passed(result: Result<(), Failure>) {
+    if let Err(failure) = result {
+        panic!("{failure}");
+    }
 }
 
 /// Runs cases side by side, and panics with everything that is known about those that failed.

@@ -6,8 +6,8 @@ use kube::ResourceExt;
 use parking_lot::Mutex;
 
 use super::{
-    Failure, chosen,
-    plans::{Plan, few_missed, record},
+    Failure, chosen, passed,
+    plans::{Plan, cluster, none_missed, record},
     run_all,
     world::World,
 };
@@ -46,9 +46,7 @@ async fn two_that_are_active_at_once_submit_each_job_once() {
     }
     let world = World::new(FakeOptions::default()).await;
     let (first, second) = (world.operator().await, world.operator().await);
-    if let Err(failure) = all_flows(&world).await {
-        panic!("{}", world.report(&failure, &[&first, &second]).await);
-    }
+    passed(world.judge(all_flows(&world).await, &[&first, &second]).await);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -60,20 +58,15 @@ async fn one_that_is_frozen_at_any_write_and_thawed_later_does_no_harm() {
     let (total, missed) = (plans.len(), Mutex::new(Vec::new()));
     let id = |plan: &Plan| format!("frozen/{plan}");
     run_all(plans, 8, id, async |plan| {
-        let world = World::new(FakeOptions::default()).await;
+        let world = World::new(cluster()).await;
         let (first, mut second) = (world.operator().await, None);
-        match plan.freeze(&world, &first, &mut second).await {
-            Ok(true) => Ok(()),
-            Ok(false) => {
-                missed.lock().push(id(plan));
-                Ok(())
-            }
-            Err(failure) => {
-                let operators: Vec<_> = [Some(&first), second.as_ref()].into_iter().flatten().collect();
-                Err(world.report(&failure, &operators).await)
-            }
+        let result = plan.freeze(&world, &first, &mut second).await;
+        let operators: Vec<_> = [Some(&first), second.as_ref()].into_iter().flatten().collect();
+        if result == Ok(false) {
+            missed.lock().push(id(plan));
         }
+        world.judge(result.map(drop), &operators).await
     })
     .await;
-    few_missed(total, &missed.into_inner());
+    none_missed(total, &missed.into_inner());
 }

@@ -1,76 +1,89 @@
 //! One case's own world: a namespace, a fake Flink behind a proxy, a session, and operators.
 
 use std::{
-    collections::{BTreeMap, HashSet},
-    fmt::Write,
     future::Future,
-    sync::atomic::{AtomicU32, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
     time::{Duration, Instant},
 };
 
 use devcluster::{
-    fake::{FakeFlink, FakeJob, FakeOptions},
+    fake::{FakeFlink, FakeOptions},
     process::Process,
     proxy::Proxy,
 };
 use flink_job_operator::{
-    api::{
-        FlinkSession, FlinkSessionJob, JobStatus, Phase,
-        condition::{self, ConditionStatus, ConditionType},
-        session::SessionPhase,
-        status::RunOutcome,
-    },
-    flink::UidHash,
+    api::{FlinkSession, FlinkSessionJob, JobStatus, Phase, session::SessionPhase},
+    flink::InstallationId,
+    kubernetes::IDENTITY_KEY,
 };
-use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::api::{
+    core::v1::{ConfigMap, Namespace},
+    events::v1::Event,
+};
 use kube::{
-    Api, Client, ResourceExt,
-    api::{DeleteParams, Patch, PatchParams, PostParams},
+    Api, Client,
+    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
     runtime::wait::await_condition,
 };
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 
-use super::{Failure, WITHIN, ground::Ground};
+use super::{
+    Failure, WITHIN,
+    ground::{Flags, Ground},
+};
+use crate::harness::rbac;
 
 pub(super) const SESSION: &str = "etl";
 pub(super) const JOB: &str = "orders";
+const IDENTITY: &str = "flink-job-operator-identity";
 
 /// An operator process and its line to the API server.
 pub(super) struct Operator {
     pub(super) process: Process,
     pub(super) kube: Proxy,
+    flags: Flags,
 }
 
 pub(super) struct World {
-    ground: &'static Ground,
+    ground: Arc<Ground>,
+    /// Whether operators see all namespaces, and not only this one.
+    wide: bool,
     pub(super) namespace: String,
     pub(super) fake: FakeFlink,
     pub(super) flink: Proxy,
     pub(super) jobs: Api<FlinkSessionJob>,
     /// More of the spec of each job.
     pub(super) more: Value,
-    client: Client,
+    pub(super) client: Client,
     endpoints: Mutex<Vec<String>>,
-    logs: Mutex<Vec<std::path::PathBuf>>,
+    pub(super) logs: Mutex<Vec<std::path::PathBuf>>,
     started: AtomicU32,
 }
 
 impl World {
+    /// A world beside others on one API server: its operators see its namespace only.
     pub(super) async fn new(options: FakeOptions) -> Self {
+        Self::on(Ground::shared().await, false, options).await
+    }
+
+    /// A world with an API server of its own: its operators see all namespaces.
+    pub(super) async fn wide(options: FakeOptions) -> Self {
+        Self::on(Arc::new(Ground::start().await), true, options).await
+    }
+
+    async fn on(ground: Arc<Ground>, wide: bool, options: FakeOptions) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let ground = Ground::shared().await;
         let client = ground.plane.client().await.unwrap();
         let namespace = format!("crash-{}", NUMBER.fetch_add(1, Ordering::Relaxed));
-        let object: Namespace = serde_json::from_value(json!({"metadata": {"name": namespace}})).unwrap();
-        Api::all(client.clone())
-            .create(&PostParams::default(), &object)
-            .await
-            .unwrap();
         let fake = FakeFlink::start(options).await.unwrap();
         let flink = Proxy::to_flink(&fake.url()).await.unwrap();
         let world = Self {
             ground,
+            wide,
             jobs: Api::namespaced(client.clone(), &namespace),
             namespace,
             fake,
@@ -81,16 +94,29 @@ impl World {
             logs: Mutex::default(),
             started: AtomicU32::new(0),
         };
+        world.add_namespace(&world.namespace).await;
+        rbac::install_in(&world.client, &world.namespace).await;
         world.add_session(SESSION, &world.flink.url()).await;
         world
     }
 
+    pub(super) async fn add_namespace(&self, name: &str) {
+        let object: Namespace = serde_json::from_value(json!({"metadata": {"name": name}})).unwrap();
+        let namespaces = Api::all(self.client.clone());
+        namespaces.create(&PostParams::default(), &object).await.unwrap();
+    }
+
     /// Adds a session; operators that are started from now on may use its address.
     pub(super) async fn add_session(&self, name: &str, url: &str) {
+        self.add_session_in(&self.namespace, name, url).await;
+    }
+
+    pub(super) async fn add_session_in(&self, namespace: &str, name: &str, url: &str) {
         self.endpoints.lock().push(url.to_owned());
         let session = json!({"metadata": {"name": name}, "spec": {"endpoint": {"url": url}}});
         let session: FlinkSession = object("FlinkSession", session);
-        self.sessions().create(&PostParams::default(), &session).await.unwrap();
+        let sessions = Api::namespaced(self.client.clone(), namespace);
+        sessions.create(&PostParams::default(), &session).await.unwrap();
     }
 
     pub(super) fn sessions(&self) -> Api<FlinkSession> {
@@ -99,21 +125,26 @@ impl World {
 
     /// Starts an operator with a line of its own to the API server.
     pub(super) async fn operator(&self) -> Operator {
-        let kube = Proxy::to_api_server(self.ground.plane.kubeconfig(), Some(&self.namespace))
-            .await
-            .unwrap();
+        self.operator_with(Flags::new()).await
+    }
+
+    /// Starts an operator with some flags of its own.
+    pub(super) async fn operator_with(&self, flags: Flags) -> Operator {
+        let narrow = (!self.wide).then_some(self.namespace.as_str());
+        let kube = Proxy::to_api_server(&self.ground.user, narrow).await.unwrap();
         Operator {
-            process: self.start(&kube),
+            process: self.start(&kube, &flags),
             kube,
+            flags,
         }
     }
 
     /// Starts it again, on the same line.
     pub(super) fn restart(&self, operator: &mut Operator) {
-        operator.process = self.start(&operator.kube);
+        operator.process = self.start(&operator.kube, &operator.flags);
     }
 
-    fn start(&self, kube: &Proxy) -> Process {
+    fn start(&self, kube: &Proxy, flags: &Flags) -> Process {
         let name = format!(
             "{}-{}",
             self.namespace,
@@ -123,7 +154,7 @@ impl World {
         kube.write_kubeconfig(&kubeconfig).unwrap();
         let command = self
             .ground
-            .operator(&name, &kubeconfig, &self.namespace, &self.endpoints.lock());
+            .operator(&name, &kubeconfig, &self.namespace, &self.endpoints.lock(), flags);
         let process = self.ground.supervisor.spawn(&name, &command).unwrap();
         self.logs.lock().push(process.log().to_owned());
         process
@@ -135,6 +166,10 @@ impl World {
 
     /// Creates a job; `more` is merged into its spec.
     pub(super) async fn create_with(&self, name: &str, more: Value) -> FlinkSessionJob {
+        self.create_in(&self.namespace, name, more).await
+    }
+
+    pub(super) async fn create_in(&self, namespace: &str, name: &str, more: Value) -> FlinkSessionJob {
         let mut spec = json!({
             "sessionRef": {"name": SESSION},
             "job": {"jarURI": self.ground.jar(), "entryClass": "CounterJob", "args": ["--generation", "1"]},
@@ -144,7 +179,13 @@ impl World {
             spec.extend(more);
         }
         let job: FlinkSessionJob = object("FlinkSessionJob", json!({"metadata": {"name": name}, "spec": spec}));
-        self.jobs.create(&PostParams::default(), &job).await.unwrap()
+        let jobs = Api::namespaced(self.client.clone(), namespace);
+        jobs.create(&PostParams::default(), &job).await.unwrap()
+    }
+
+    /// The spec of a program with another jar than the other jobs have.
+    pub(super) fn other_program(&self) -> Value {
+        json!({"job": {"jarURI": self.ground.other_jar(), "entryClass": "CounterJob"}})
     }
 
     /// Edits a job in a way that needs a restart.
@@ -165,6 +206,35 @@ impl World {
 
     pub(super) async fn delete(&self, name: &str) {
         self.jobs.delete(name, &DeleteParams::default()).await.unwrap();
+    }
+
+    /// The id of the operator's installation, once it has made one.
+    pub(super) async fn installation(&self) -> Result<InstallationId, Failure> {
+        let configmaps: Api<ConfigMap> = Api::namespaced(self.client.clone(), &self.namespace);
+        let there = await_condition(configmaps, IDENTITY, |found: Option<&ConfigMap>| found.is_some());
+        let found = tokio::time::timeout(WITHIN, there)
+            .await
+            .map_err(|_| "no installation id".to_owned())?
+            .map_err(|error| error.to_string())?;
+        let id = found
+            .and_then(|found| found.data)
+            .unwrap_or_default()
+            .remove(IDENTITY_KEY);
+        id.and_then(|id| id.parse().ok())
+            .ok_or_else(|| "no installation id".to_owned())
+    }
+
+    /// The Events about a resource, as reason and note.
+    pub(super) async fn events_about(&self, name: &str) -> Result<Vec<(String, String)>, Failure> {
+        let events: Api<Event> = Api::namespaced(self.client.clone(), &self.namespace);
+        let listed = events.list(&ListParams::default()).await;
+        let listed = listed.map_err(|error| error.to_string())?;
+        let about = |event: &Event| {
+            let regarding = event.regarding.as_ref();
+            regarding.is_some_and(|object| object.name.as_deref() == Some(name))
+        };
+        let words = |event: Event| (event.reason.unwrap_or_default(), event.note.unwrap_or_default());
+        Ok(listed.items.into_iter().filter(about).map(words).collect())
     }
 
     /// Waits for a state of a job resource.
@@ -217,144 +287,6 @@ impl World {
                 .ok_or_else(|| format!("{} of {wanted}", count()))
         })
         .await
-    }
-
-    /// The jobs that the fake runs now, with a mark.
-    pub(super) fn live_of(&self, uid: &str) -> Vec<String> {
-        let mark = UidHash::of(uid).to_string();
-        let live = |job: &FakeJob| !["CANCELED", "FAILED", "FINISHED"].contains(&job.state);
-        let jobs = self.fake.jobs().into_iter();
-        jobs.filter(|job| live(job) && job.id.get(8..24) == Some(mark.as_str()))
-            .map(|job| job.id)
-            .collect()
-    }
-
-    /// How often jobs with a mark were accepted, by JobID.
-    pub(super) fn accepted_of(&self, uid: &str) -> BTreeMap<String, usize> {
-        let mark = UidHash::of(uid).to_string();
-        let mut accepted = BTreeMap::new();
-        for submission in self.fake.submissions() {
-            if submission.job_id.get(8..24) == Some(mark.as_str()) {
-                *accepted.entry(submission.job_id).or_default() += 1;
-            }
-        }
-        accepted
-    }
-
-    /// What holds whatever happened: no JobID was accepted twice, and no two jobs of one resource ever ran together.
-    pub(super) fn never_twice(&self, uid: &str) -> Result<(), Failure> {
-        let accepted = self.accepted_of(uid);
-        let most = self.fake.most_live_of(UidHash::of(uid));
-        if accepted.values().any(|n| *n > 1) || most > 1 {
-            return Err(format!("ran twice: accepted {accepted:?}, {most} at a time"));
-        }
-        Ok(())
-    }
-
-    /// The job runs once, and its status says so; `attempts` jobs were started for it.
-    pub(super) async fn runs_once(&self, name: &str, attempts: usize) -> Result<(), Failure> {
-        let check = async || {
-            let job = self.jobs.get(name).await.map_err(|error| error.to_string())?;
-            if !is_running(Some(&job)) {
-                return Err("it is not Running".to_owned());
-            }
-            self.tells_the_truth(&job)
-        };
-        eventually(&format!("{name} runs and its status is true"), check).await?;
-        let job = self.jobs.get(name).await.map_err(|error| error.to_string())?;
-        let uid = job.uid().unwrap_or_default();
-        self.never_twice(&uid)?;
-        let accepted = self.accepted_of(&uid);
-        if accepted.len() != attempts {
-            return Err(format!(
-                "{attempts} submissions were to be made, and these were: {accepted:?}"
-            ));
-        }
-        Ok(())
-    }
-
-    /// Nothing runs any more of a resource that is gone.
-    pub(super) fn nothing_runs(&self, uid: &str) -> Result<(), Failure> {
-        self.never_twice(uid)?;
-        match self.live_of(uid).as_slice() {
-            [] => Ok(()),
-            live => Err(format!("these still run: {live:?}")),
-        }
-    }
-
-    /// Whether the status says what the fake knows.
-    pub(super) fn tells_the_truth(&self, job: &FlinkSessionJob) -> Result<(), Failure> {
-        let status = job.status.clone().unwrap_or_default();
-        let live = self.live_of(&job.uid().unwrap_or_default());
-        let named: Vec<String> = status
-            .live_run()
-            .map(|run| run.job_id.to_string())
-            .into_iter()
-            .collect();
-        let ready = condition::find(&status.conditions, ConditionType::Ready).map(|ready| ready.status);
-        let wrong = |what: &str| Err(format!("{what}: the status names {named:?}, the fake runs {live:?}"));
-        if live != named {
-            return wrong("the live run");
-        }
-        let runs = status.phase == Some(Phase::Running);
-        if runs == live.is_empty() {
-            return wrong("the phase");
-        }
-        if status.observed_generation != job.metadata.generation.unwrap_or_default() {
-            return wrong("the observed generation");
-        }
-        if runs != (ready == Some(ConditionStatus::True)) {
-            return wrong("Ready");
-        }
-        if status.submission().is_some() || status.cancellation().is_some() {
-            return wrong("an intent is left");
-        }
-        if runs && status.job_id.map(|id| id.to_string()).as_ref() != live.first() {
-            return wrong("the JobID");
-        }
-        let ids: HashSet<_> = status.runs.iter().map(|run| run.job_id).collect();
-        let ended = status.runs.iter().skip(1);
-        if ids.len() != status.runs.len()
-            || ended
-                .clone()
-                .any(|run| matches!(run.outcome, None | Some(RunOutcome::Unknown)))
-        {
-            return wrong("the runs");
-        }
-        Ok(())
-    }
-
-    /// Everything that helps to understand a failure.
-    pub(super) async fn report(&self, failure: &str, operators: &[&Operator]) -> Failure {
-        let mut report = format!("{failure}\nnamespace {}\n", self.namespace);
-        for operator in operators {
-            let _ = writeln!(report, "writes to the API server:");
-            for write in operator.kube.writes() {
-                let _ = writeln!(report, "  {write}");
-            }
-        }
-        let _ = writeln!(report, "writes to Flink:");
-        for write in self.flink.writes() {
-            let _ = writeln!(report, "  {write}");
-        }
-        let _ = writeln!(report, "jobs of the fake: {:?}", self.fake.jobs());
-        let listed = self.jobs.list(&kube::api::ListParams::default()).await;
-        for job in listed.into_iter().flatten().take(3) {
-            let status = serde_json::to_string(&job.status).unwrap_or_default();
-            let _ = writeln!(
-                report,
-                "{} (finalizers {:?}): {status}",
-                job.name_any(),
-                job.finalizers()
-            );
-        }
-        for log in self.logs.lock().iter() {
-            let text = std::fs::read_to_string(log).unwrap_or_default();
-            let lines: Vec<&str> = text.lines().collect();
-            let last = lines.get(lines.len().saturating_sub(40)..).unwrap_or_default();
-            let _ = writeln!(report, "the end of {}:\n{}", log.display(), last.join("\n"));
-        }
-        report
     }
 }
 

@@ -1,11 +1,17 @@
 //! The rules of `charts/flink-job-operator/rbac.yaml`, and their application.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
-use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, PolicyRule, Role, RoleBinding};
+use k8s_openapi::api::{
+    authorization::v1::SubjectAccessReview,
+    rbac::v1::{ClusterRole, ClusterRoleBinding, PolicyRule, Role, RoleBinding},
+};
 use kube::{
     Api, Client,
-    api::{Patch, PatchParams},
+    api::{Patch, PatchParams, PostParams},
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
@@ -57,6 +63,38 @@ pub async fn install(admin: &Client) {
     });
     apply(&Api::<ClusterRoleBinding>::all(admin.clone()), binding).await;
     grant(admin, NAMESPACE, NAME, of("own")).await;
+}
+
+/// Gives the operator what it needs in a namespace that it is installed in, and waits until the API server knows.
+pub async fn install_in(admin: &Client, namespace: &str) {
+    grant(admin, namespace, NAME, of("own")).await;
+    let jobs = json!({ "group": "flinkjobs.dev", "resource": "flinksessionjobs", "verb": "list" });
+    let own = json!({ "namespace": namespace, "resource": "configmaps", "verb": "create" });
+    for right in [jobs, own] {
+        until_allowed(admin, &right).await;
+    }
+}
+
+async fn until_allowed(admin: &Client, right: &Value) {
+    let reviews: Api<SubjectAccessReview> = Api::all(admin.clone());
+    let question = json!({ "metadata": {}, "spec": {
+        "user": USER,
+        "groups": ["system:serviceaccounts"],
+        "resourceAttributes": right,
+    }});
+    let question: SubjectAccessReview = serde_json::from_value(question).unwrap();
+    let begun = Instant::now();
+    loop {
+        let answer = reviews.create(&PostParams::default(), &question).await.unwrap();
+        if answer.status.is_some_and(|status| status.allowed) {
+            return;
+        }
+        assert!(
+            begun.elapsed() < super::PATIENCE,
+            "the operator never got this right: {right}"
+        );
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
 }
 
 /// Lets the operator read the Secrets of a namespace.
