@@ -8,9 +8,14 @@ mod faults;
 mod flow;
 mod ground;
 mod hostile;
+mod idle_jars;
 mod judge;
 mod lost_status;
+mod meddling;
+mod orphans;
 mod plans;
+mod steady;
+mod submissions;
 mod two;
 mod world;
 

@@ -1,0 +1,194 @@
+//! Jars that nobody needs are deleted; one that is needed, or that is somebody else's, never is.
+
+use std::collections::BTreeSet;
+
+use devcluster::{fake::FakeOptions, proxy::Moment};
+use flink_job_operator::flink::{ClusterEndpoint, FlinkClient, JarContent};
+
+use super::{
+    Failure, WITHIN, chosen,
+    flow::Kind,
+    ground::Flags,
+    passed,
+    world::{JOB, Operator, World, eventually},
+};
+
+fn impatient() -> Flags {
+    Flags::from([("--jar-idle-time", "3s"), ("--sweep-interval", "1s")])
+}
+
+impl World {
+    fn jars(&self) -> BTreeSet<String> {
+        self.fake.jars().into_iter().map(|jar| jar.id).collect()
+    }
+
+    /// The only jar that was not there before.
+    fn new_jar(&self, before: &BTreeSet<String>) -> Result<String, Failure> {
+        let mut new: Vec<_> = self.jars().difference(before).cloned().collect();
+        match (new.pop(), new.len()) {
+            (Some(jar), 0) => Ok(jar),
+            _ => Err(format!(
+                "one new jar was to be there: {:?}, before {before:?}",
+                self.jars()
+            )),
+        }
+    }
+
+    async fn until_deleted(&self, jar: &str) -> Result<(), Failure> {
+        eventually("an idle jar is deleted", async || {
+            let there = self.jars().contains(jar);
+            (!there).then_some(()).ok_or_else(|| format!("{jar} is there"))
+        })
+        .await
+    }
+
+    /// Uploads a jar as somebody else does.
+    async fn upload(&self, name: &str) -> Result<String, Failure> {
+        let url = self.fake.url().parse().map_err(|_| "no URL".to_owned())?;
+        let client = FlinkClient::new(&ClusterEndpoint::new(url)).map_err(|error| error.to_string())?;
+        let content = JarContent::from_bytes("PK".into());
+        let uploaded = client.upload_jar(name, content).await;
+        uploaded
+            .map(|uploaded| uploaded.id.to_string())
+            .map_err(|error| error.to_string())
+    }
+
+    fn jar_of_last_submission(&self) -> String {
+        self.fake
+            .submissions()
+            .pop()
+            .map(|last| last.jar_id)
+            .unwrap_or_default()
+    }
+}
+
+async fn idle(world: &World, operator: &mut Operator) -> Result<(), Failure> {
+    world.until_session_ready().await?;
+    let ours = world.installation().await?;
+    let other: String = ours
+        .to_string()
+        .chars()
+        .rev()
+        .map(|c| if c == '0' { '1' } else { '0' })
+        .collect();
+    let foreign = [
+        world.upload("report.jar").await?,
+        world.upload(&format!("{other}-{}.jar", "0".repeat(64))).await?,
+    ];
+    let before = world.jars();
+    world.create(JOB).await;
+    world.until_running(JOB).await?;
+    let first = world.new_jar(&before)?;
+
+    let mut gate = world.flink.gate(Kind::Run.rule(1, Moment::BeforeForward));
+    let before = world.jars();
+    world.create_with("held", world.other_program()).await;
+    let held = tokio::time::timeout(WITHIN, gate.reached())
+        .await
+        .map_err(|_| "no submission".to_owned())?;
+    let needed = world.new_jar(&before)?;
+    world.until_deleted(&first).await?;
+    // Once more, so that the jar that is needed has been idle for longer than any that was deleted.
+    let before = world.jars();
+    world.edit(JOB).await;
+    world.until_running(JOB).await?;
+    let again = world.new_jar(&before)?;
+    world.until_deleted(&again).await?;
+    if !world.jars().contains(&needed) {
+        return Err("the jar of a submission that is under way was deleted".to_owned());
+    }
+    held.pass();
+    world.until_running("held").await?;
+    world.runs_once("held", 1).await?;
+    if world.jar_of_last_submission() != needed {
+        return Err("another jar than the recorded one was run".to_owned());
+    }
+    world.until_deleted(&needed).await?;
+
+    // An operator that ended left its jars behind.
+    let before = world.jars();
+    world.edit(JOB).await;
+    world.until_running(JOB).await?;
+    let left = world.new_jar(&before)?;
+    operator.process.kill().map_err(|error| error.to_string())?;
+    world.restart(operator);
+    world.until_deleted(&left).await?;
+    world.runs_once(JOB, 3).await?;
+    if !foreign.iter().all(|jar| world.jars().contains(jar)) {
+        return Err("a jar of somebody else was deleted".to_owned());
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_idle_jar_is_deleted_and_a_needed_or_foreign_one_never() {
+    if devcluster::skip_real("crash::idle_jars") || !chosen("jars/idle") {
+        return;
+    }
+    let world = World::new(FakeOptions::default()).await;
+    let mut operator = world.operator_with(impatient()).await;
+    let result = idle(&world, &mut operator).await;
+    passed(world.judge(result, &[&operator]).await);
+}
+
+async fn under_our_name(world: &World, operator: &mut Operator) -> Result<(), Failure> {
+    world.until_session_ready().await?;
+    world.create(JOB).await;
+    world.until_running(JOB).await?;
+    let name = world.fake.jars().pop().map(|jar| jar.name).unwrap_or_default();
+    operator.process.kill().map_err(|error| error.to_string())?;
+    world.upload(&name).await?;
+    let before = world.jars();
+    let looked = world.fake.count("GET", "/jars");
+    world.restart(operator);
+    eventually("the upload folder is looked through", async || {
+        (world.fake.count("GET", "/jars") > looked)
+            .then_some(())
+            .ok_or_else(String::new)
+    })
+    .await?;
+    world.polls(4).await?;
+    world.edit(JOB).await;
+    world.until_running(JOB).await?;
+    let run = world.jar_of_last_submission();
+    if before.contains(&run) {
+        return Err(format!("{run} was run, which this operator did not upload"));
+    }
+    world.runs_once(JOB, 2).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_jar_that_was_found_under_our_name_is_not_run() {
+    if devcluster::skip_real("crash::idle_jars") || !chosen("jars/name") {
+        return;
+    }
+    let world = World::new(FakeOptions::default()).await;
+    let mut operator = world.operator_with(Flags::from([("--sweep-interval", "1s")])).await;
+    let result = under_our_name(&world, &mut operator).await;
+    passed(world.judge(result, &[&operator]).await);
+}
+
+async fn deleted_later(world: &World) -> Result<(), Failure> {
+    use devcluster::fake::{Action, Fault, Reply};
+    world.until_session_ready().await?;
+    let refusal = Action::Answer(Reply::json(500, r#"{"errors":["disk"]}"#));
+    let refused = world.fake.inject(Fault::on("DELETE", "/jars/:jarid", refusal).first(1));
+    world.create(JOB).await;
+    world.until_running(JOB).await?;
+    let jar = world.new_jar(&BTreeSet::new())?;
+    world.until_deleted(&jar).await?;
+    (refused.hits() == 1)
+        .then_some(())
+        .ok_or_else(|| "the deletion was not refused".to_owned())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_jar_whose_deletion_failed_is_deleted_later() {
+    if devcluster::skip_real("crash::idle_jars") || !chosen("jars/later") {
+        return;
+    }
+    let world = World::new(FakeOptions::default()).await;
+    let operator = world.operator_with(impatient()).await;
+    let result = deleted_later(&world).await;
+    passed(world.judge(result, &[&operator]).await);
+}
