@@ -203,6 +203,9 @@ pub struct JobCounts {
     pub failed: i32,
 }
 
+/// How many released jobs a session records.
+pub const MAX_RELEASED: usize = 100;
+
 /// A job that the deletion of its resource left running.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

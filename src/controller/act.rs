@@ -15,7 +15,11 @@ use super::{
     observe::Inputs,
 };
 use crate::{
-    api::{FlinkSession, FlinkSessionJob, Reason, keys::FIELD_MANAGER, session::ReleasedJob},
+    api::{
+        FlinkSession, FlinkSessionJob, Reason,
+        keys::FIELD_MANAGER,
+        session::{MAX_RELEASED, ReleasedJob},
+    },
     flink::{FlinkError, JobId, RunReply, RunRequest, UidHash},
     job::{Refusal, Submission, SubmitOutcome},
     kubernetes::within,
@@ -216,7 +220,7 @@ async fn record_release(
             time: Timestamp::now(),
         },
     );
-    status.released.truncate(100);
+    status.released.truncate(MAX_RELEASED);
     let parameters = PostParams {
         field_manager: Some(FIELD_MANAGER.to_owned()),
         ..PostParams::default()

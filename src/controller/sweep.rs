@@ -16,7 +16,7 @@ use tracing::{info, warn};
 
 use super::context::{OrphanPolicy, Shared};
 use crate::{
-    api::{FlinkSession, FlinkSessionJob, Reason},
+    api::{FlinkSession, FlinkSessionJob, Reason, session::MAX_RELEASED},
     flink::{JobId, UidHash},
     kubernetes::{ApiError, within},
     metrics::EventType,
@@ -128,10 +128,17 @@ async fn orphans(ctx: &Shared, before: Suspects) -> Suspects {
             Some((key, session.metadata.creation_timestamp.as_ref()?.0))
         })
         .collect();
+    let full = |session: &FlinkSession| {
+        let released = session.status.as_ref().map(|status| status.released.len());
+        released.is_some_and(|released| released >= MAX_RELEASED)
+    };
+    // A full record may have lost the job.
+    let complete = !sessions.iter().any(full);
     let mut now = Suspects::new();
     for suspect in found {
         if before.contains(&suspect) {
-            confirmed(ctx, &suspect, created.get(&suspect.0).copied()).await;
+            let on_purpose = !complete || is_older(ctx, &suspect, created.get(&suspect.0).copied());
+            confirmed(ctx, &suspect, on_purpose).await;
         }
         now.insert(suspect);
     }
@@ -178,23 +185,24 @@ where
 
 /// Whether a job is older than the session: what another session recorded of it, such as its release, is gone with that
 /// one. Flink's start time counts on from a failover, the attempt from the record of the submission.
-fn is_older(cluster: &Cluster, job_id: JobId, created: Option<Timestamp>) -> bool {
-    let started = cluster.state().snapshot.job(job_id).and_then(|job| job.start_time);
+fn is_older(ctx: &Shared, (key, job_id): &(SessionKey, JobId), created: Option<Timestamp>) -> bool {
+    let cluster = ctx.registry.cluster(key);
+    let started = cluster.and_then(|cluster| cluster.state().snapshot.job(*job_id)?.start_time);
     let submitted = Timestamp::from_second(i64::from(job_id.attempt())).ok();
     created.is_none_or(|created| started.into_iter().chain(submitted).any(|time| time < created))
 }
 
-/// Tells about an orphan, and cancels it where the administrator wants that.
-async fn confirmed(ctx: &Shared, (key, job_id): &(SessionKey, JobId), created: Option<Timestamp>) {
+/// Tells about an orphan, and cancels it where the administrator wants that and nobody can have meant to keep it.
+async fn confirmed(ctx: &Shared, (key, job_id): &(SessionKey, JobId), on_purpose: bool) {
     let Some(cluster) = ctx.registry.cluster(key) else {
         return;
     };
-    let older = is_older(&cluster, *job_id, created);
-    let cancels = ctx.settings.orphans == OrphanPolicy::Cancel && !older;
+    let cancels = ctx.settings.orphans == OrphanPolicy::Cancel && !on_purpose;
     let what = if cancels {
         "it is cancelled"
-    } else if older {
-        "it is older than its FlinkSession and may have been left running on purpose: cancel it in Flink if it was not"
+    } else if on_purpose {
+        "it may have been left running on purpose (it is older than its FlinkSession, or more jobs were released than \
+         sessions record): cancel it in Flink if it was not"
     } else {
         "cancel it in Flink, or start the operator with --orphans cancel"
     };

@@ -8,7 +8,11 @@ use flink_job_operator::{
     flink::{InstallationId, JobId, UidHash},
 };
 use jiff::Timestamp;
-use kube::{ResourceExt, api::DeleteParams, runtime::wait::await_condition};
+use kube::{
+    ResourceExt,
+    api::{DeleteParams, Patch, PatchParams},
+    runtime::wait::await_condition,
+};
 use serde_json::json;
 
 use super::{
@@ -231,5 +235,41 @@ async fn the_job_of_a_resource_that_is_not_in_the_cache_is_left_running() {
     let world = World::new(FakeOptions::default()).await;
     let operator = world.operator_with(cancelling()).await;
     let result = not_in_the_cache(&world, &operator).await;
+    passed(world.judge(result, &[&operator]).await);
+}
+
+async fn full_record(world: &World) -> Result<(), Failure> {
+    world.until_session_ready().await?;
+    let ours = world.installation().await?;
+    let released = |n: u32| {
+        let id = JobId::new(ours, UidHash::of("released"), n);
+        json!({"jobId": id, "name": format!("job-{n}"), "time": Timestamp::UNIX_EPOCH})
+    };
+    let patch = json!({"status": {"released": (0..100).map(released).collect::<Vec<_>>()}});
+    let sessions = world.sessions();
+    let (parameters, patch) = (PatchParams::default(), Patch::Merge(patch));
+    let patched = sessions.patch_status(SESSION, &parameters, &patch).await;
+    patched.map_err(|error| error.to_string())?;
+    // The hundred-and-first: the record has no room for it.
+    let forgotten = [("a job that may have been released", world.add_marked(ours, "nobody")?)];
+    eventually("an Event tells about it", async || {
+        let events = world.events_about(SESSION).await?;
+        let about = |(_, note): &(String, String)| note.contains(&forgotten[0].1) && note.contains("on purpose");
+        let told = events.iter().any(about);
+        told.then_some(()).ok_or_else(|| format!("{events:?}"))
+    })
+    .await?;
+    world.polls(6).await?;
+    world.all_run(&forgotten)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_cancelled_when_the_record_of_released_jobs_is_full() {
+    if devcluster::skip_real("crash::orphans") || !chosen("orphans/full") {
+        return;
+    }
+    let world = World::new(FakeOptions::default()).await;
+    let operator = world.operator_with(cancelling()).await;
+    let result = full_record(&world).await;
     passed(world.judge(result, &[&operator]).await);
 }
