@@ -145,7 +145,9 @@ async fn users(ctx: &Context, namespace: &str, name: &str) -> Result<Vec<String>
         settled
             && matches!(
                 phase,
-                Some(Phase::Finished | Phase::Failed | Phase::Cancelled | Phase::Suspended | Phase::Draft)
+                Some(
+                    Phase::Finished | Phase::Failed | Phase::Lost | Phase::Cancelled | Phase::Suspended | Phase::Draft
+                )
             )
     };
     let using = list
