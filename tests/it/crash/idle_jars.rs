@@ -3,7 +3,10 @@
 use std::collections::BTreeSet;
 
 use devcluster::{fake::FakeOptions, proxy::Moment};
-use flink_job_operator::flink::{ClusterEndpoint, FlinkClient, JarContent};
+use flink_job_operator::{
+    api::JobStatus,
+    flink::{ClusterEndpoint, FlinkClient, JarContent},
+};
 
 use super::{
     Failure, WITHIN, chosen,
@@ -22,16 +25,13 @@ impl World {
         self.fake.jars().into_iter().map(|jar| jar.id).collect()
     }
 
-    /// The only jar that was not there before.
-    fn new_jar(&self, before: &BTreeSet<String>) -> Result<String, Failure> {
-        let mut new: Vec<_> = self.jars().difference(before).cloned().collect();
-        match (new.pop(), new.len()) {
-            (Some(jar), 0) => Ok(jar),
-            _ => Err(format!(
-                "one new jar was to be there: {:?}, before {before:?}",
-                self.jars()
-            )),
-        }
+    /// The jar that a submission that is under way has recorded.
+    async fn recorded_jar(&self, name: &str) -> Result<String, Failure> {
+        let job = self.jobs.get(name).await.map_err(|error| error.to_string())?;
+        let intent = job.status.as_ref().and_then(JobStatus::submission);
+        intent
+            .map(|intent| intent.jar_id.to_string())
+            .ok_or_else(|| format!("{name} has no submission under way"))
     }
 
     async fn until_deleted(&self, jar: &str) -> Result<(), Failure> {
@@ -75,24 +75,21 @@ async fn idle(world: &World, operator: &mut Operator) -> Result<(), Failure> {
         world.upload("report.jar").await?,
         world.upload(&format!("{other}-{}.jar", "0".repeat(64))).await?,
     ];
-    let before = world.jars();
     world.create(JOB).await;
     world.until_running(JOB).await?;
-    let first = world.new_jar(&before)?;
+    let first = world.jar_of_last_submission();
 
     let mut gate = world.flink.gate(Kind::Run.rule(1, Moment::BeforeForward));
-    let before = world.jars();
     world.create_with("held", world.other_program()).await;
     let held = tokio::time::timeout(WITHIN, gate.reached())
         .await
         .map_err(|_| "no submission".to_owned())?;
-    let needed = world.new_jar(&before)?;
+    let needed = world.recorded_jar("held").await?;
     world.until_deleted(&first).await?;
     // Once more, so that the jar that is needed has been idle for longer than any that was deleted.
-    let before = world.jars();
     world.edit(JOB).await;
     world.until_running(JOB).await?;
-    let again = world.new_jar(&before)?;
+    let again = world.jar_of_last_submission();
     world.until_deleted(&again).await?;
     if !world.jars().contains(&needed) {
         return Err("the jar of a submission that is under way was deleted".to_owned());
@@ -106,10 +103,9 @@ async fn idle(world: &World, operator: &mut Operator) -> Result<(), Failure> {
     world.until_deleted(&needed).await?;
 
     // An operator that ended left its jars behind.
-    let before = world.jars();
     world.edit(JOB).await;
     world.until_running(JOB).await?;
-    let left = world.new_jar(&before)?;
+    let left = world.jar_of_last_submission();
     operator.process.kill().map_err(|error| error.to_string())?;
     world.restart(operator);
     world.until_deleted(&left).await?;
@@ -175,7 +171,7 @@ async fn deleted_later(world: &World) -> Result<(), Failure> {
     let refused = world.fake.inject(Fault::on("DELETE", "/jars/:jarid", refusal).first(1));
     world.create(JOB).await;
     world.until_running(JOB).await?;
-    let jar = world.new_jar(&BTreeSet::new())?;
+    let jar = world.jar_of_last_submission();
     world.until_deleted(&jar).await?;
     (refused.hits() == 1)
         .then_some(())
