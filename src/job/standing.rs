@@ -111,7 +111,7 @@ fn process(o: &Observed<'_>, cluster: &Cluster<'_>, intent: &SubmitIntent) -> Pr
                 // What is sent in the window may take effect as late as the horizon of a try, and must still be remembered.
                 RetryWindow::For(window) => {
                     o.now < after(intent.first_try, window)
-                        && window * 3 >= SUBMIT_WITHIN + o.spec.submit_timeout() + SETTLE
+                        && window.saturating_mul(3) >= SUBMIT_WITHIN + o.spec.submit_timeout() + SETTLE
                 }
                 RetryWindow::Closed(_) => false,
             },
@@ -314,6 +314,7 @@ mod tests {
             RetryWindow::Unlimited,
             RetryWindow::Durable,
             RetryWindow::For(Duration::from_secs(600)),
+            RetryWindow::For(Duration::MAX),
         ] {
             let mut case = Case::submitted(unknown());
             case.window = window;
