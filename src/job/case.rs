@@ -23,6 +23,7 @@ pub(super) const P1: &str = "flink-web-1";
 pub(super) const P2: &str = "flink-web-2";
 
 /// What is known of the cluster.
+#[derive(Debug, Clone)]
 pub(super) enum Reach {
     NotPolled,
     Down(Reason),
@@ -31,6 +32,7 @@ pub(super) enum Reach {
 
 /// A resource and everything around it.
 #[expect(clippy::struct_excessive_bools, reason = "what is observed is that simple")]
+#[derive(Debug, Clone)]
 pub(super) struct Case {
     pub(super) now: Timestamp,
     pub(super) spec: FlinkSessionJobSpec,

@@ -142,7 +142,10 @@ fn answered(o: &Observed<'_>, policy: DeletionType) -> Plan {
     let Some(job) = live(o) else { return nothing_left(o) };
     match policy {
         DeletionType::Cancel => end(o, job),
-        DeletionType::Orphan => orphan(o, job.id),
+        DeletionType::Orphan => match stray(o) {
+            Some(stray) => end(o, stray),
+            None => orphan(o, job.id),
+        },
         DeletionType::Savepoint if o.namespace_terminating => release(
             o,
             "its namespace is being deleted, and this version cannot take the savepoint that deletionPolicy asks for",
@@ -170,6 +173,13 @@ fn live<'o>(o: &'o Observed<'_>) -> Option<&'o JobSeen> {
         .or_else(|| o.marked_live().next())
 }
 
+/// A live job with the mark of a resource whose current attempt is another one: that one alone is left running.
+fn stray<'o>(o: &'o Observed<'_>) -> Option<&'o JobSeen> {
+    let run = o.status.live_run().map(|run| run.job_id);
+    let current = run.or_else(|| o.status.submission().map(|intent| intent.job_id))?;
+    o.marked_live().find(|job| job.id != current)
+}
+
 /// Cancels what runs.
 fn end(o: &Observed<'_>, job: &JobSeen) -> Plan {
     let mut status = o.status.clone();
@@ -187,15 +197,15 @@ fn end(o: &Observed<'_>, job: &JobSeen) -> Plan {
 /// No job of the resource is listed as live: is it proven that none runs, and that none can come?
 fn nothing_left(o: &Observed<'_>) -> Plan {
     let listed = |id: JobId| o.up().and_then(|cluster| cluster.job(id)).is_some();
-    let current = match (o.status.submission(), o.status.live_run()) {
-        (Some(intent), _) => Some(intent.job_id),
-        (None, run) => run.map(|run| run.job_id),
-    };
-    if current.is_some_and(listed) {
-        // It has ended, and does not come back.
+    let run = o.status.live_run().map(|run| run.job_id);
+    let submitted = o.status.submission().map(|intent| intent.job_id);
+    let cancelled = o.status.cancellation().map(|intent| intent.job_id);
+    let named = || [run, submitted, cancelled].into_iter().flatten();
+    if named().next().is_some() && named().all(listed) {
+        // All have ended, and do not come back.
         return remove(o, "delete/release");
     }
-    if let Some(intent) = o.status.submission() {
+    if let Some(intent) = o.status.submission().filter(|intent| !listed(intent.job_id)) {
         if let Some(SubmitOutcome::OtherJob(other)) = o.submit_outcome()
             && o.status.cancellation().is_none()
         {
@@ -259,5 +269,285 @@ fn orphan(o: &Observed<'_>, job_id: JobId) -> Plan {
         plan
     } else {
         plan.then(Effect::Release(job_id))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{
+        RetryWindow,
+        SubmitOutcome::{NotSent, Unknown},
+        case::{Case, INSTALLATION, Reach, UID, effect, refusal, run, seen, told},
+    };
+    use super::*;
+    use crate::{
+        api::{job::DeletionPolicy, status::RunOutcome},
+        flink::{JobState, UidHash},
+    };
+
+    const DOWN: Reach = Reach::Down(Reason::ClusterUnreachable);
+
+    fn deleted(from: Case, kind: DeletionType) -> Case {
+        let mut case = from;
+        case.edit(|spec| {
+            let kind = Some(kind);
+            spec.deletion_policy = Some(DeletionPolicy { kind, timeout: None });
+        });
+        case.deleting = true;
+        case
+    }
+
+    fn marked(attempt: u32) -> JobId {
+        JobId::new(INSTALLATION, UidHash::of(UID), attempt)
+    }
+
+    /// The resource goes, once the absence of what is not listed is confirmed.
+    #[track_caller]
+    fn goes_when_confirmed(case: &mut Case) {
+        assert!(case.settle().wants.confirm);
+        case.confirmed = true;
+        assert_eq!(effect(&case.still("delete/release")), "RemoveFinalizer");
+    }
+
+    /// The resource goes, and the user is told that its job may still run.
+    #[track_caller]
+    fn goes_with_a_warning(case: &Case) {
+        let plan = case.still("delete/may-still-run");
+        assert_eq!(effect(&plan), "RemoveFinalizer");
+        assert_eq!(plan.notes.first().unwrap().reason, Reason::JobMayStillRun);
+    }
+
+    #[test]
+    fn what_has_nothing_that_runs_goes_at_once_whether_the_cluster_answers_or_not() {
+        for outcome in [
+            RunOutcome::Finished,
+            RunOutcome::Cancelled,
+            RunOutcome::Lost,
+            RunOutcome::Unknown,
+        ] {
+            let mut case = deleted(Case::ended(outcome), DeletionType::Cancel);
+            for reach in [Reach::Up, Reach::NotPolled, DOWN] {
+                case.reach = reach;
+                assert_eq!(effect(&case.still("delete/release")), "RemoveFinalizer", "{outcome:?}");
+            }
+        }
+        // Without our finalizer nothing was ever sent.
+        assert_eq!(
+            effect(&deleted(Case::new(), DeletionType::Cancel).still("delete/gone")),
+            "-"
+        );
+    }
+
+    #[test]
+    fn a_running_job_is_cancelled_and_its_end_is_awaited() {
+        let mut case = deleted(Case::running(), DeletionType::Cancel);
+        case.persist("delete/cancel");
+        assert_eq!(
+            told(&case.status),
+            "Deleting/Cancelled Ready=False Reconciling Running=True"
+        );
+        assert_eq!(case.still("delete/cancel").effect, Some(Effect::Cancel(case.id())));
+        case.task.cancelled = Some((case.id(), case.now, None));
+        case.list(JobState::Cancelling);
+        assert_eq!(effect(&case.settle()), "-");
+        let mut vanished = case.clone();
+        case.list(JobState::Canceled);
+        assert_eq!(effect(&case.still("delete/release")), "RemoveFinalizer");
+        vanished.jobs.clear();
+        goes_when_confirmed(&mut vanished);
+    }
+
+    #[test]
+    fn an_orphan_is_recorded_in_its_session_before_it_is_released() {
+        for reach in [Reach::Up, DOWN] {
+            let mut case = deleted(Case::running(), DeletionType::Orphan);
+            case.reach = reach;
+            case.persist("delete/orphan-record");
+            assert_eq!(
+                case.still("delete/orphan-record").effect,
+                Some(Effect::Release(case.id()))
+            );
+            case.task.running = true;
+            assert_eq!(effect(&case.still("delete/orphan-record")), "-");
+            case.task.running = false;
+            case.task.released = Some(marked(77));
+            assert_eq!(effect(&case.still("delete/orphan-record")), "Release", "of another job");
+            case.task.released = Some(case.id());
+            assert_eq!(effect(&case.still("delete/orphan")), "RemoveFinalizer");
+        }
+    }
+
+    // A job that is not the current attempt is always cancelled: the resource leaves one job behind, not two.
+    #[test]
+    fn orphan_leaves_the_current_job_running_and_cancels_every_other() {
+        let mut case = deleted(Case::running(), DeletionType::Orphan);
+        let current = case.jobs[0].clone();
+        case.jobs = vec![seen(marked(7), JobState::Running), current.clone()];
+        case.settle();
+        assert_eq!(case.still("delete/cancel").effect, Some(Effect::Cancel(marked(7))));
+        case.jobs = vec![seen(marked(7), JobState::Canceled), current];
+        assert_eq!(case.settle().effect, Some(Effect::Release(case.id())));
+        // A submission under way is not left open because another job runs.
+        let mut case = deleted(
+            Case::submitted(Unknown(refusal(Reason::SubmissionTimeout))),
+            DeletionType::Orphan,
+        );
+        case.jobs = vec![seen(marked(7), JobState::Running)];
+        assert_eq!(case.settle().effect, Some(Effect::Cancel(marked(7))));
+        case.jobs = vec![seen(marked(7), JobState::Canceled)];
+        assert_eq!(case.settle().rule, "delete/submission-open");
+    }
+
+    #[test]
+    fn the_end_of_one_job_says_nothing_of_another_that_is_being_cancelled() {
+        let mut case = Case::running();
+        case.jobs.push(seen(marked(7), JobState::Running));
+        case.persist("stray");
+        let mut case = deleted(case, DeletionType::Cancel);
+        case.list(JobState::Finished);
+        goes_when_confirmed(&mut case);
+        case.confirmed = false;
+        case.jobs.push(seen(marked(7), JobState::Canceled));
+        assert_eq!(effect(&case.still("delete/release")), "RemoveFinalizer");
+    }
+
+    #[test]
+    fn only_time_without_an_answer_counts_and_a_terminating_namespace_has_little() {
+        let mut case = deleted(Case::running(), DeletionType::Cancel);
+        case.reach = DOWN;
+        assert!(case.settle().wants.namespace);
+        assert_eq!(
+            told(&case.status),
+            "Deleting/DeletionBlocked Ready=False Reconciling Running=Unknown"
+        );
+        case.wait(299);
+        case.reach = Reach::Up;
+        assert_eq!(effect(&case.settle()), "Cancel");
+        assert_eq!(case.status.intent.as_ref().unwrap().unanswered_since, None);
+        case.reach = DOWN;
+        case.settle();
+        case.wait(299);
+        assert_eq!(effect(&case.settle()), "-");
+        case.wait(1);
+        goes_with_a_warning(&case);
+        case.wait(-240);
+        assert_eq!(effect(&case.settle()), "-");
+        case.namespace_terminating = true;
+        goes_with_a_warning(&case);
+        case.wait(-1);
+        assert_eq!(effect(&case.settle()), "-");
+    }
+
+    #[test]
+    fn a_cluster_that_does_not_answer_is_waited_for_while_a_submission_is_open() {
+        let mut case = deleted(Case::submitting(), DeletionType::Cancel);
+        case.reach = DOWN;
+        case.settle();
+        case.wait(689);
+        assert_eq!(effect(&case.settle()), "-");
+        case.wait(1);
+        goes_with_a_warning(&case);
+        case.wait(-600);
+        case.namespace_terminating = true;
+        goes_with_a_warning(&case);
+        // Orphan has a job to leave only when there is one.
+        let mut case = deleted(Case::submitting(), DeletionType::Orphan);
+        case.reach = DOWN;
+        assert_eq!(effect(&case.settle()), "-");
+    }
+
+    #[test]
+    fn a_submission_that_may_take_effect_keeps_the_resource() {
+        for window in [RetryWindow::Unlimited, RetryWindow::Closed("x")] {
+            let mut case = deleted(
+                Case::submitted(Unknown(refusal(Reason::SubmissionTimeout))),
+                DeletionType::Cancel,
+            );
+            case.window = window;
+            assert_eq!(case.settle().rule, "delete/submission-open");
+            assert_eq!(
+                told(&case.status),
+                "Deleting/DeletionBlocked Ready=False Reconciling Running=Unknown"
+            );
+            case.wait(690);
+            assert_eq!(case.settle().rule, "delete/submission-open");
+            let mut late = case.clone();
+            case.wait(1);
+            goes_when_confirmed(&mut case);
+            late.list(JobState::Running);
+            assert_eq!(late.settle().effect, Some(Effect::Cancel(late.id())));
+        }
+        let mut case = deleted(Case::submitting(), DeletionType::Cancel);
+        case.task.running = true;
+        assert_eq!(effect(&case.still("delete/in-flight")), "-");
+    }
+
+    #[test]
+    fn a_submission_that_started_nothing_keeps_nothing() {
+        let mut fenced = Case::submitted(Unknown(refusal(Reason::SubmissionTimeout)));
+        fenced.replace();
+        let mut unsent = Case::submitting();
+        unsent.task.unsent = Some((unsent.id(), 1));
+        let refused = Case::submitted(NotSent(refusal(Reason::ClusterUnreachable)));
+        for case in [fenced, unsent, refused] {
+            goes_when_confirmed(&mut deleted(case, DeletionType::Cancel));
+        }
+        let mut case = deleted(
+            Case::submitted(Unknown(refusal(Reason::SubmissionTimeout))),
+            DeletionType::Cancel,
+        );
+        case.job_manager = None;
+        assert!(case.still("delete/confirm-submission").wants.confirm);
+    }
+
+    #[test]
+    fn a_job_that_was_started_under_another_id_is_cancelled_too() {
+        let other = JobId([0xee; 16]);
+        let mut case = deleted(Case::submitted(SubmitOutcome::OtherJob(other)), DeletionType::Cancel);
+        case.persist("delete/other-job");
+        case.jobs = vec![seen(other, JobState::Running)];
+        assert_eq!(case.settle().effect, Some(Effect::Cancel(other)));
+        case.jobs.clear();
+        goes_when_confirmed(&mut case);
+    }
+
+    #[test]
+    fn only_a_session_that_is_proven_absent_releases_its_jobs() {
+        let mut case = deleted(Case::running(), DeletionType::Cancel);
+        case.reach = Reach::NotPolled;
+        assert_eq!(effect(&case.still("delete/not-polled")), "-");
+        case.session = Session::Absent { proven: false };
+        let plan = case.still("delete/prove");
+        assert!(plan.wants.session_proof && plan.effect.is_none());
+        case.session = Session::Absent { proven: true };
+        goes_with_a_warning(&case);
+    }
+
+    #[test]
+    fn a_savepoint_that_cannot_be_taken_keeps_the_job_and_the_resource() {
+        let mut case = deleted(Case::running(), DeletionType::Savepoint);
+        let plan = case.settle();
+        assert_eq!((plan.rule, effect(&plan)), ("delete/savepoint", "-"));
+        assert_eq!(
+            told(&case.status),
+            "Deleting/DeletionBlocked Ready=False Reconciling Running=True"
+        );
+        case.namespace_terminating = true;
+        goes_with_a_warning(&case);
+    }
+
+    #[test]
+    fn a_lost_record_is_no_proof_that_nothing_runs() {
+        let mut case = deleted(Case::new(), DeletionType::Cancel);
+        case.finalizer = true;
+        let mut running = case.clone();
+        running.jobs = vec![seen(marked(3), JobState::Running)];
+        assert_eq!(running.settle().effect, Some(Effect::Cancel(marked(3))));
+        goes_when_confirmed(&mut case);
+        // An older run that came back runs as well.
+        let mut case = deleted(Case::ended(RunOutcome::Lost), DeletionType::Cancel);
+        case.status.runs.push(run(marked(3), Some(RunOutcome::Lost)));
+        case.jobs = vec![seen(marked(3), JobState::Running)];
+        assert_eq!(case.settle().effect, Some(Effect::Cancel(marked(3))));
     }
 }
