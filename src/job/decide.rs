@@ -145,3 +145,110 @@ pub(super) fn adopt(o: &Observed<'_>, job_id: JobId, rule: &'static str) -> Plan
         format!("took over Flink job {job_id}, which carries this resource's mark or was named in spec.adopt"),
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::case::{Case, INSTALLATION, Reach, UID, effect, seen, told};
+    use super::*;
+    use crate::{
+        api::job::{DesiredState, OnUnknownResult},
+        flink::{JobState, UidHash},
+    };
+
+    fn marked(attempt: u32) -> JobId {
+        JobId::new(INSTALLATION, UidHash::of(UID), attempt)
+    }
+
+    /// A resource with our finalizer, and nothing in its status.
+    fn lost() -> Case {
+        let mut case = Case::new();
+        case.finalizer = true;
+        case
+    }
+
+    /// The same, and nothing was found on the cluster.
+    fn nothing_found() -> Case {
+        let mut case = lost();
+        assert!(case.still("lost-status/confirm").wants.confirm);
+        case.confirmed = true;
+        case.settle();
+        case
+    }
+
+    #[test]
+    fn another_installation_drives_its_resource_alone() {
+        for from in [Case::submitting(), Case::running()] {
+            let mut case = from;
+            case.status.intent_mut().owner = Some("ffffffff".to_owned());
+            case.edit(|spec| spec.state = DesiredState::Cancelled);
+            for deleting in [false, true] {
+                case.deleting = deleting;
+                let plan = case.still("foreign");
+                assert_eq!((effect(&plan), plan.notes.len()), ("-", 1));
+            }
+        }
+    }
+
+    #[test]
+    fn a_lost_record_takes_over_the_newest_job_that_runs() {
+        let mut case = lost();
+        case.jobs = [(4, JobState::Running), (6, JobState::Running), (9, JobState::Failed)]
+            .map(|(attempt, state)| seen(marked(attempt), state))
+            .to_vec();
+        let plan = case.persist("lost-status/adopt");
+        assert_eq!((effect(&plan), case.id()), ("-", marked(6)));
+        assert!(plan.notes.iter().any(|note| note.reason == Reason::Adopted));
+        assert_eq!(case.settle().effect, Some(crate::job::Effect::Cancel(marked(4))));
+        // Also without a finalizer: the mark alone says whose job it is.
+        let mut case = Case::new();
+        case.jobs = vec![seen(marked(4), JobState::Running)];
+        case.persist("lost-status/adopt");
+        // A job that has ended is taken over where no other runs.
+        let mut case = lost();
+        case.jobs = [4, 6].map(|attempt| seen(marked(attempt), JobState::Finished)).to_vec();
+        case.settle();
+        assert_eq!(told(&case.status), "Finished/Finished Ready=True Running=False");
+        assert_eq!(case.id(), marked(6));
+    }
+
+    #[test]
+    fn a_lost_record_without_a_job_never_starts_one_by_itself() {
+        for resubmit in [None, Some(OnUnknownResult::Resubmit)] {
+            let mut case = nothing_found();
+            case.edit(|spec| spec.on_unknown_result = resubmit);
+            case.settle();
+            assert_eq!(
+                told(&case.status),
+                "Failed/StateUnknown Ready=False Stalled Running=False"
+            );
+            case.edit(|spec| spec.job.args.clear());
+            case.settle();
+            assert_eq!(
+                told(&case.status),
+                "Failed/StateUnknown Ready=False Stalled Running=False"
+            );
+            case.edit(|spec| spec.restart_nonce = Some(1));
+            case.settle();
+            assert_eq!(
+                told(&case.status),
+                "Submitting/Submitting Ready=False Reconciling Running=False"
+            );
+        }
+        let mut case = lost();
+        case.reach = Reach::Down(Reason::ClusterUnreachable);
+        case.persist("lost-status/wait");
+        assert_eq!(
+            told(&case.status),
+            "Unknown/ClusterUnreachable Ready=Unknown Reconciling Running=Unknown"
+        );
+    }
+
+    #[test]
+    fn a_job_that_shows_up_after_its_record_was_lost_is_taken_over() {
+        let mut case = nothing_found();
+        case.jobs = vec![seen(marked(8), JobState::Running)];
+        case.persist("lost-status/adopt-late");
+        case.settle();
+        assert_eq!(told(&case.status), "Running/Running Ready=True Running=True");
+    }
+}

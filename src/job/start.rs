@@ -244,3 +244,104 @@ fn next_job_id(o: &Observed<'_>, status: &JobStatus) -> JobId {
     let attempt = ours.max().unwrap_or_default().max(clock).saturating_add(1);
     JobId::new(o.installation, o.meta.owner, attempt)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{
+        Slots,
+        case::{Case, Reach, effect, refusal, seen, told},
+    };
+    use super::*;
+    use crate::{
+        api::job::{Adopt, SlotCheck},
+        flink::JobState,
+    };
+
+    #[test]
+    fn a_start_waits_for_everything_that_it_needs() {
+        type Lack = fn(&mut Case);
+        let rows: [(Lack, &str); 6] = [
+            (|case| case.reach = Reach::NotPolled, "start/not-polled"),
+            (
+                |case| case.session = Session::Present { deleting: true },
+                "start/session-deleting",
+            ),
+            (|case| case.program = super::super::Input::Pending, "start/waiting"),
+            (|case| case.jar = super::super::Input::Pending, "start/waiting"),
+            (|case| case.slots = Slots::Unknown, "start/waiting"),
+            (|case| case.permit = Permit::Waiting { long: false }, "start/queued"),
+        ];
+        for (lack, rule) in rows {
+            let mut case = Case::new();
+            lack(&mut case);
+            let plan = case.settle();
+            assert_eq!((plan.rule, effect(&plan)), (rule, "-"));
+            assert_eq!(case.status.submission(), None, "{rule}");
+        }
+        let mut case = Case::new();
+        case.session = Session::Absent { proven: true };
+        case.reach = Reach::Down(Reason::ClusterNotFound);
+        assert_eq!(case.settle().rule, "start/session-absent");
+    }
+
+    #[test]
+    fn slots_that_are_not_to_be_checked_hold_nothing_up() {
+        for slots in [Slots::Unknown, Slots::Free(0)] {
+            let mut case = Case::new();
+            case.slots = slots;
+            case.spec.slot_check = Some(SlotCheck::Off);
+            case.persist("start/intend");
+        }
+    }
+
+    #[test]
+    fn an_attempt_is_above_all_that_were_seen_and_above_the_clock() {
+        let mut case = Case::submitting();
+        let first = case.id();
+        assert_eq!(first.attempt(), 1_800_000_000);
+        // A record that names a later one, from a clock that was ahead.
+        case = Case::ended(RunOutcome::Replaced);
+        let later = JobId::new(first.installation(), first.owner(), 1_900_000_000);
+        case.status.runs[0].job_id = later;
+        case.status.job_id = Some(later);
+        case.edit(|spec| spec.job.args.clear());
+        case.persist("start/intend");
+        assert_eq!(case.id().attempt(), 1_900_000_001);
+    }
+
+    #[test]
+    fn the_job_that_adopt_names_is_taken_over_if_it_runs() {
+        let named = JobId([0xee; 16]);
+        let mut case = Case::new();
+        case.spec.adopt = Some(Adopt { job_id: named });
+        assert!(case.still("start/adopt-confirm").wants.confirm);
+        let mut ended = case.clone();
+        let mut absent = case.clone();
+        case.jobs = vec![seen(named, JobState::Running)];
+        case.persist("start/adopt");
+        assert_eq!(case.id(), named);
+        case.settle();
+        assert!(case.status.submission().is_none());
+        ended.jobs = vec![seen(named, JobState::Finished)];
+        absent.confirmed = true;
+        for mut case in [ended, absent] {
+            case.persist("start/adopt-absent");
+            assert_eq!(
+                told(&case.status),
+                "Failed/ReferenceNotFound Ready=False Stalled Running=False"
+            );
+        }
+    }
+
+    #[test]
+    fn what_was_asked_again_is_told_while_the_refusal_lasts() {
+        let mut case = Case::new();
+        case.jar = super::super::Input::Refused(refusal(Reason::ArtifactNotFound));
+        let plan = case.settle();
+        assert!(plan.wants.jar && plan.wants.program);
+        assert_eq!(
+            told(&case.status),
+            "Failed/ArtifactNotFound Ready=False Stalled Running=False"
+        );
+    }
+}
