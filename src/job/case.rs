@@ -166,15 +166,21 @@ impl Case {
         self.now += jiff::SignedDuration::from_secs(seconds);
     }
 
-    pub(super) fn decide(&self) -> Plan {
+    /// The program of the spec.
+    pub(super) fn program_of(spec: &FlinkSessionJobSpec) -> Program {
+        Program {
+            entry_class: spec.job.entry_class.clone(),
+            args: spec.job.args.clone(),
+            parallelism: spec.job.parallelism,
+            configuration: spec.flink_configuration.clone(),
+        }
+    }
+
+    /// Lets `look` see what a decision is made from.
+    pub(super) fn observed<T>(&self, look: impl FnOnce(&Observed<'_>) -> T) -> T {
         let owner = UidHash::of(UID);
-        let program = Program {
-            entry_class: self.spec.job.entry_class.clone(),
-            args: self.spec.job.args.clone(),
-            parallelism: self.spec.job.parallelism,
-            configuration: self.spec.flink_configuration.clone(),
-        };
-        decide(&Observed {
+        let program = Self::program_of(&self.spec);
+        look(&Observed {
             now: self.now,
             installation: INSTALLATION,
             meta: Meta {
@@ -216,11 +222,21 @@ impl Case {
         })
     }
 
+    pub(super) fn decide(&self) -> Plan {
+        self.observed(decide)
+    }
+
     /// One write, by the rule that is named.
     pub(super) fn persist(&mut self, rule: &str) -> Plan {
         let plan = self.decide();
         assert_eq!(plan.rule, rule, "{plan:#?}");
         assert_ne!(plan.status, self.status, "{rule} writes nothing");
+        self.write(&plan);
+        plan
+    }
+
+    /// The status of a plan is written.
+    fn write(&mut self, plan: &Plan) {
         let tried = |status: &JobStatus| status.submission().map(|intent| (intent.job_id, intent.tries));
         if tried(&plan.status) != tried(&self.status) {
             self.task.unsent = tried(&plan.status);
@@ -228,7 +244,31 @@ impl Case {
         self.status.clone_from(&plan.status);
         // Another version of the resource: what was confirmed for the one before counts no more.
         self.confirmed = false;
-        plan
+    }
+
+    /// One turn of the driver while nothing else happens: a write, or an effect, where a request to Flink stays under way; a
+    /// cluster that answers is asked for a list that confirms. False when the driver rests.
+    pub(super) fn turn(&mut self, plan: &Plan) -> bool {
+        if plan.status != self.status {
+            self.write(plan);
+            return true;
+        }
+        match &plan.effect {
+            Some(Effect::AddFinalizer) => self.finalizer = true,
+            Some(Effect::RemoveFinalizer) => self.finalizer = false,
+            Some(Effect::Submit(_)) => {
+                self.task.unsent = None;
+                self.task.running = true;
+            }
+            Some(Effect::Cancel(_)) => self.task.running = true,
+            Some(Effect::Release(id)) => self.task.released = Some(*id),
+            None => {
+                let asked = plan.wants.confirm && !self.confirmed && matches!(self.reach, Reach::Up);
+                self.confirmed |= asked;
+                return asked;
+            }
+        }
+        true
     }
 
     /// The rule that is named decides, and writes nothing.

@@ -7,6 +7,8 @@
 //! The status is the write-ahead record. A plan's status is always persisted first, guarded by the resourceVersion that
 //! was decided on; its effect runs only when there is nothing left to persist.
 
+#[cfg(test)]
+mod anything;
 mod backoff;
 mod cancel;
 #[cfg(test)]
@@ -19,6 +21,8 @@ mod idle;
 mod observed;
 mod plan;
 mod program;
+#[cfg(test)]
+mod props;
 mod ready;
 mod redact;
 mod standing;
