@@ -387,6 +387,13 @@ mod tests {
             row(&case),
             "submit/lost - Lost/ResultUnknown Ready=False Stalled Running=False"
         );
+        // Not with another body: the spec was edited since.
+        let mut case = Case::submitted(unknown());
+        case.window = RetryWindow::Durable;
+        case.replace();
+        case.wait(6);
+        case.edit(|spec| spec.job.args.clear());
+        ambiguous(&mut case);
     }
 
     // Row "503, refused, hang": no information, no step.
