@@ -387,6 +387,13 @@ mod tests {
             row(&case),
             "submit/lost - Lost/ResultUnknown Ready=False Stalled Running=False"
         );
+        // Not with the jar of a process that is gone.
+        let mut case = Case::submitted(unknown());
+        case.window = RetryWindow::Durable;
+        case.job_manager = Some(P2);
+        case.wait(6);
+        case.confirmed = true;
+        assert_eq!(case.decide().rule, "submit/jar");
         // Not with another body: the spec was edited since.
         let mut case = Case::submitted(unknown());
         case.window = RetryWindow::Durable;

@@ -279,6 +279,9 @@ mod tests {
             assert_eq!(case.status.submission(), None, "{rule}");
         }
         let mut case = Case::new();
+        case.spec.savepoint_policy = Some(crate::api::job::SavepointPolicy::default());
+        assert_eq!(case.settle().rule, "start/refused");
+        let mut case = Case::new();
         case.session = Session::Absent { proven: true };
         case.reach = Reach::Down(Reason::ClusterNotFound);
         assert_eq!(case.settle().rule, "start/session-absent");
