@@ -176,8 +176,10 @@ fn live<'o>(o: &'o Observed<'_>) -> Option<&'o JobSeen> {
 /// A live job with the mark of a resource whose current attempt is another one: that one alone is left running.
 fn stray<'o>(o: &'o Observed<'_>) -> Option<&'o JobSeen> {
     let run = o.status.live_run().map(|run| run.job_id);
-    let current = run.or_else(|| o.status.submission().map(|intent| intent.job_id))?;
-    o.marked_live().find(|job| job.id != current)
+    let submitted = o.status.submission().map(|intent| intent.job_id);
+    run.or(submitted)?;
+    o.marked_live()
+        .find(|job| Some(job.id) != run && Some(job.id) != submitted)
 }
 
 /// Cancels what runs.
