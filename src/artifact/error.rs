@@ -134,6 +134,12 @@ pub enum ArtifactError {
 }
 
 impl ArtifactError {
+    /// The cache's disk failed.
+    pub(super) fn disk(at: &str, why: &dyn std::fmt::Display) -> Self {
+        let (at, why) = (at.to_owned(), why.to_string());
+        Self::Disk { at, why }
+    }
+
     /// Whether trying again cannot help before the spec, the artifact or the settings change.
     #[must_use]
     pub const fn is_permanent(&self) -> bool {

@@ -231,10 +231,7 @@ impl Fetcher {
     /// The jar for a job whose class is on the cluster already: [`stub_jar`] as a file.
     pub async fn stub(&self) -> Outcome {
         let at = || "the stub jar".to_owned();
-        let disk = |error: std::io::Error| ArtifactError::Disk {
-            at: at(),
-            why: error.to_string(),
-        };
+        let disk = |why: std::io::Error| ArtifactError::disk(&at(), &why);
         let write = async || {
             let (cache, jar) = (&self.shared.cache, stub_jar());
             let (mut part, mut file) = cache.part().map_err(disk)?;
@@ -310,10 +307,7 @@ impl Parts {
         let limit = self.policy.deadline;
         let late = |_| ArtifactError::Deadline { at: at.clone(), limit };
         // Waiting for a turn is not the server's fault, so it does not count.
-        let closed = |_: AcquireError| ArtifactError::Disk {
-            at: at.clone(),
-            why: "the operator is stopping".into(),
-        };
+        let closed = |_: AcquireError| ArtifactError::disk(&at, &"the operator is stopping");
         let own = self.turns.of_namespace(&source.namespace);
         let _own = own.acquire().await.map_err(closed)?;
         let _turn = self.turns.all.acquire().await.map_err(closed)?;

@@ -34,10 +34,7 @@ pub(super) async fn receive(
         at: at.to_owned(),
         limit: policy.max_bytes,
     };
-    let disk = |error: std::io::Error| ArtifactError::Disk {
-        at: at.to_owned(),
-        why: error.to_string(),
-    };
+    let disk = |error: std::io::Error| ArtifactError::disk(at, &error);
     if body.encoded {
         return Err(not_a_jar(JarFault::Encoded));
     }
