@@ -12,10 +12,18 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 
 use crate::harness::PATIENCE;
 
-/// The example that `cargo test` has built beside this test.
-fn demo() -> PathBuf {
+/// Builds the example, as `cargo demo` does, and says where it is: `cargo test` builds only its tests.
+async fn demo() -> PathBuf {
     let test = std::env::current_exe().unwrap();
     let profile = test.parent().and_then(|deps| deps.parent()).unwrap();
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut build = tokio::process::Command::new(cargo);
+    build.args(["build", "--quiet", "--locked", "--example", "demo"]);
+    if profile.ends_with("release") {
+        build.arg("--release");
+    }
+    let status = build.current_dir(env!("CARGO_MANIFEST_DIR")).status().await.unwrap();
+    assert!(status.success(), "{status}");
     profile.join("examples/demo")
 }
 
@@ -26,7 +34,7 @@ async fn the_demo_plays_on_a_cluster_of_yours_and_leaves_nothing_but_the_crds() 
     }
     let (plane, flink) = tokio::join!(ControlPlane::start(), Flink::start(FlinkOptions::default()));
     let (plane, flink) = (plane.unwrap(), flink.unwrap());
-    let mut command = Command::new(demo());
+    let mut command = Command::new(demo().await);
     command
         .args(["--context", "devcluster", "--flink-url", flink.rest_url()])
         .env("KUBECONFIG", plane.kubeconfig())

@@ -229,6 +229,8 @@ async fn child_that_says_whether_it_leads() {
     });
     let error = candidate.task.await.unwrap().unwrap_err();
     println!("ended {error}");
+    // The thread is to have its say after a thaw too.
+    tokio::time::sleep(Duration::from_millis(200)).await;
     std::process::exit(3);
 }
 
