@@ -1,7 +1,4 @@
-//! Plays elections in a simulated world with true time, and checks that two processes never lead at once.
-//!
-//! Requests and replies take any time or get lost, a request whose caller gave up may still be carried out, processes are
-//! frozen, killed, restarted and asked to stop, and their clocks run at different rates.
+//! The simulated world: one event after the other, in the order of true time.
 
 use std::{
     cmp::Reverse,
@@ -9,45 +6,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use proptest::prelude::*;
-
 use super::{
+    Time,
+    hostility::{Dice, Hostility},
+};
+use crate::leader::{
     Timing,
     elector::{Elector, Record, Turn, Written},
 };
-
-/// True time in milliseconds.
-type Time = u64;
-
-/// How hostile a world is.
-#[derive(Debug, Clone, Copy)]
-struct Hostility {
-    /// Per mille of requests and of replies that are lost.
-    loss: u64,
-    /// Per mille of requests and of replies that take up to `longest`.
-    slow: u64,
-    longest: Time,
-    /// Longest freeze; 0 = none.
-    freeze: Time,
-    /// Seconds between two kills or stops, on average; 0 = none.
-    deaths: u64,
-}
-
-/// xorshift64*: small, and the same on every machine.
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 11) % bound.max(1)
-    }
-
-    fn per_mille(&mut self, chance: u64) -> bool {
-        self.below(1000) < chance
-    }
-}
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Request {
@@ -97,9 +63,10 @@ struct Process {
 /// When, a sequence number to break ties, the process, its generation, and what happens.
 type Entry = (Time, u64, usize, u64, Event);
 
-struct World {
+/// The server, its Lease, and the processes that want it.
+pub(super) struct World {
     dice: Dice,
-    hostility: Hostility,
+    pub(super) hostility: Hostility,
     timing: Timing,
     epoch: Instant,
     queue: BinaryHeap<Reverse<Entry>>,
@@ -107,12 +74,12 @@ struct World {
     stored: Option<(Option<String>, u64)>,
     version: u64,
     processes: Vec<Process>,
-    trace: Vec<String>,
-    terms: u32,
+    pub(super) trace: Vec<String>,
+    pub(super) terms: u32,
 }
 
 impl World {
-    fn new(seed: u64, candidates: usize, hostility: Hostility, timing: Timing) -> Self {
+    pub(super) fn new(seed: u64, candidates: usize, hostility: Hostility, timing: Timing) -> Self {
         let mut world = Self {
             dice: Dice(seed | 1),
             hostility,
@@ -174,7 +141,7 @@ impl World {
     }
 
     /// Runs until `end`; the error is what went wrong and how it came to that.
-    fn run(&mut self, end: Time) -> Result<(), String> {
+    pub(super) fn run(&mut self, end: Time) -> Result<(), String> {
         while let Some(Reverse((time, sequence, process, generation, event))) = self.queue.pop() {
             if time > end {
                 self.queue.push(Reverse((time, sequence, process, generation, event)));
@@ -413,82 +380,10 @@ impl World {
         self.at(start, process, Event::Wake);
     }
 
-    fn leaders(&self, time: Time) -> usize {
+    pub(super) fn leaders(&self, time: Time) -> usize {
         self.processes
             .iter()
             .filter(|process| process.leads_until > time)
             .count()
     }
-}
-
-fn hostility() -> impl Strategy<Value = Hostility> {
-    (
-        0..300_u64,
-        0..500_u64,
-        100..30_000_u64,
-        0..40_000_u64,
-        prop_oneof![Just(0), 5..60_u64],
-    )
-        .prop_map(|(loss, slow, longest, freeze, deaths)| Hostility {
-            loss,
-            slow,
-            longest,
-            freeze,
-            deaths,
-        })
-}
-
-const PEACE: Hostility = Hostility {
-    loss: 0,
-    slow: 0,
-    longest: 1,
-    freeze: 0,
-    deaths: 0,
-};
-
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
-
-    #[test]
-    fn never_two_leaders_and_one_again_when_the_faults_stop(
-        seed in any::<u64>(), candidates in 2..4_usize, hostility in hostility()
-    ) {
-        let mut world = World::new(seed, candidates, hostility, Timing::default());
-        world.run(300_000).map_err(TestCaseError::fail)?;
-
-        // What is frozen or on the wire comes to an end, then the longest lease, a look and a write.
-        world.hostility = PEACE;
-        world.run(300_000 + 40_000 + 30_000 + 30_000).map_err(TestCaseError::fail)?;
-        prop_assert_eq!(world.leaders(400_000), 1, "{}", world.trace.join("\n"));
-    }
-}
-
-#[test]
-fn the_simulation_sees_elections_and_can_fail() {
-    let rough = Hostility {
-        loss: 100,
-        slow: 300,
-        longest: 20_000,
-        freeze: 30_000,
-        deaths: 20,
-    };
-    let terms: u32 = (0..20)
-        .map(|seed| {
-            let mut world = World::new(seed * 7919, 3, rough, Timing::default());
-            world.run(300_000).unwrap();
-            world.terms
-        })
-        .sum();
-    assert!(
-        terms > 40,
-        "only {terms} terms in 20 worlds: the simulation is too tame"
-    );
-
-    // A term that outlives the lease must be caught.
-    let unsafe_timing = Timing {
-        renew_deadline: Duration::from_secs(25),
-        ..Timing::default()
-    };
-    let caught = (0..20).any(|seed| World::new(seed * 7919, 3, rough, unsafe_timing).run(300_000).is_err());
-    assert!(caught);
 }
