@@ -28,7 +28,7 @@ const SLOWEST_UPLOAD: u64 = 512 * 1024;
 /// the size of the answer (8 MiB; job list 32 MiB).
 #[derive(Clone)]
 pub struct FlinkClient {
-    transport: Transport,
+    pub(super) transport: Transport,
 }
 
 impl fmt::Debug for FlinkClient {

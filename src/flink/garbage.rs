@@ -7,8 +7,10 @@ use serde::de::DeserializeOwned;
 use super::{
     ClusterEndpoint,
     reply::{
-        CheckpointingStatistics, Checkpoints, ConfigEntry, DashboardConfiguration, JarList, JarRunResponse,
-        JarUploadResponse, JobDetails, JobDetailsInfo, JobExceptionsInfo, JobsOverview,
+        CheckpointConfig, CheckpointConfigInfo, CheckpointingStatistics, Checkpoints, ConfigEntry,
+        DashboardConfiguration, DisposalStatus, FailureKind, JarList, JarRunResponse, JarUploadResponse, JobDetails,
+        JobDetailsInfo, JobExceptionsInfo, JobsOverview, OperationFailure, OperationResult, SavepointStatus,
+        TriggerResponse,
     },
     text::MESSAGE_CHARS,
     transport::{Call, Transport},
@@ -19,7 +21,12 @@ const BODIES: &[&str] = &[
     r#"{"jobs":[{"jid":"91792b5b58e34ec4b6c17be22d869fc9","name":"long","jobType":"STREAMING","start-time":1795241233545,"end-time":-1,"duration":2438,"state":"RUNNING","last-modification":1795241234262,"tasks":{"running":1,"total":1},"pending-operators":0}]}"#,
     r#"{"jid":"91792b5b58e34ec4b6c17be22d869fc9","name":"long","state":"RUNNING","start-time":1795241233545,"end-time":-1,"timestamps":{"CREATED":1795241233727,"FAILING":0},"vertices":[{"parallelism":1}],"status-counts":{"RUNNING":1},"plan":{"nodes":[]}}"#,
     r#"{"root-exception":"a.B: c\n\tat d\nCaused by: e.F: g","timestamp":1,"exceptionHistory":{"entries":[{"exceptionName":"a.B","stacktrace":"a.B: c\n\tat d","timestamp":1795241234262,"taskName":"t"}],"truncated":false}}"#,
-    r#"{"latest":{"completed":{"id":3,"external_path":"file:/c/chk-3","trigger_timestamp":1795241234262,"is_savepoint":false,"discarded":false},"savepoint":null,"restored":{"id":1,"restore_timestamp":1,"is_savepoint":true,"external_path":"file:/s"}},"history":[]}"#,
+    r#"{"latest":{"completed":{"id":3,"external_path":"file:/c/chk-3","trigger_timestamp":1795241234262,"is_savepoint":false,"discarded":false},"savepoint":null,"restored":{"id":1,"restore_timestamp":1,"is_savepoint":true,"external_path":"file:/s"}},"history":[{"id":2,"status":"COMPLETED","is_savepoint":true,"trigger_timestamp":1795241234262,"checkpoint_type":"SYNC_SAVEPOINT","external_path":"file:/s/2","discarded":false}]}"#,
+    r#"{"mode":"at_least_once","interval":9223372036854775807,"externalization":{"enabled":true,"delete_on_cancellation":false},"state_backend":"HashMapStateBackend","checkpoint_storage":"FileSystemCheckpointStorage"}"#,
+    r#"{"request-id":"4dad7334d9dc4bee98cab027b778fe2f"}"#,
+    r#"{"status":{"id":"COMPLETED"},"operation":{"location":"file:/s/savepoint-a4985c-3476d9813565"}}"#,
+    r#"{"status":{"id":"IN_PROGRESS"},"operation":null}"#,
+    r#"{"status":{"id":"COMPLETED"},"operation":{"failure-cause":{"class":"a.B","stack-trace":"a.B: c\n\tat d\nCaused by: e.StopWithSavepointStoppingException: A savepoint has been created at: file:/s, but the corresponding job 0 failed during stopping.","serialized-throwable":"rO0ABXNy"}}}"#,
     r#"{"address":"http://h","files":[{"id":"f0eadf60-d4fd-4662-8e41-6c2923eac1b7_a.jar","name":"a.jar","uploaded":1795241233261,"entry":[]}]}"#,
     r#"{"filename":"/tmp/flink-web-e08b1742-3491-4144-b944-f101708fe9fe/flink-web-upload/f0eadf60-d4fd-4662-8e41-6c2923eac1b7_a.jar","status":"success"}"#,
     r#"{"refresh-interval":3000,"flink-version":"2.3.0","features":{"web-submit":true,"web-cancel":true}}"#,
@@ -110,6 +117,29 @@ fn read<T: DeserializeOwned>(transport: &Transport, name: &'static str, status: 
     }
 }
 
+/// The path and the failure in a savepoint's outcome.
+fn outcome(status: Option<SavepointStatus>) -> (Option<String>, Option<OperationFailure>) {
+    match status {
+        Some(SavepointStatus::Completed { location }) => (Some(location), None),
+        Some(SavepointStatus::Failed(failure)) => {
+            let location = if let FailureKind::StoppingFailed { location } = &failure.kind {
+                Some(location.clone())
+            } else {
+                None
+            };
+            (location, Some(failure))
+        }
+        _ => (None, None),
+    }
+}
+
+fn disposed(status: Option<DisposalStatus>) -> Option<OperationFailure> {
+    match status {
+        Some(DisposalStatus::Failed(failure)) => Some(failure),
+        _ => None,
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 4000, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -139,6 +169,19 @@ proptest! {
         if let Some(response) = read::<JarUploadResponse>(&transport, "POST /jars/upload", status, &body) {
             let _ = response.uploaded();
         }
+        for savepoint in [true, false] {
+            let call = if savepoint { "GET /jobs/:jobid/savepoints/:triggerid" } else { "GET /savepoint-disposal/:triggerid" };
+            if let Some(result) = read::<OperationResult>(&transport, call, status, &body) {
+                let (location, failure) = if savepoint { outcome(result.savepoint()) } else { (None, disposed(result.disposal())) };
+                prop_assert!(location.is_none_or(|path| path.len() <= size && !path.contains(char::is_control)));
+                prop_assert!(failure.is_none_or(|failure| failure.causes.len() <= 16));
+            }
+        }
+        if let Some(info) = read::<CheckpointConfigInfo>(&transport, "GET /jobs/:jobid/checkpoints/config", status, &body) {
+            let config = CheckpointConfig::from(info);
+            prop_assert!(config.storage.chars().count() <= MESSAGE_CHARS);
+        }
+        let _ = read::<TriggerResponse>(&transport, "POST /jobs/:jobid/savepoints", status, &body);
         let _ = read::<JarRunResponse>(&transport, "POST /jars/:jarid/run", status, &body);
         let _ = read::<DashboardConfiguration>(&transport, "GET /config", status, &body);
         let _ = read::<Vec<ConfigEntry>>(&transport, "GET /jobmanager/config", status, &body);

@@ -1,4 +1,4 @@
-//! Identities on a Flink cluster: `JobId` with our mark in it, and `JarId`.
+//! Identities on a Flink cluster: `JobId` with our mark in it, `TriggerId`, and `JarId`.
 
 use std::{fmt, marker::PhantomData, str::FromStr};
 
@@ -178,6 +178,30 @@ impl JobId {
     }
 }
 
+/// Flink's `TriggerId`: sixteen bytes, written as 32 hexadecimal digits. It names one savepoint, stop or disposal.
+///
+/// For savepoints and stops it is chosen by the client: a request that is sent again with the same id, to the same
+/// process, for the same job, has one effect, until `rest.async.store-duration` after its end.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TriggerId(pub [u8; 16]);
+hex_id!(TriggerId, 16, "Flink trigger id", "32");
+
+impl TriggerId {
+    /// The id of one attempt on behalf of a Kubernetes object: the start of the SHA-256 of its UID and the attempt.
+    ///
+    /// A failure is remembered under its id just as a success is, so another attempt needs another id.
+    #[must_use]
+    pub fn new(uid: &str, attempt: u32) -> Self {
+        let digest = Sha256::new()
+            .chain_update(uid)
+            .chain_update(attempt.to_be_bytes())
+            .finalize();
+        let mut bytes = [0; 16];
+        bytes.iter_mut().zip(digest.iter()).for_each(|(to, from)| *to = *from);
+        Self(bytes)
+    }
+}
+
 /// The id of an uploaded jar: `<uuid>_<file name>`, as Flink's `POST /jars/upload` made it.
 ///
 /// It names a file in the upload folder of one JobManager process. Checked to be a plain file name, because it becomes
@@ -261,6 +285,22 @@ mod tests {
     }
 
     #[test]
+    fn a_trigger_id_is_the_same_for_one_attempt_and_no_other() {
+        let uid = "3f0a7a0e-6d4e-4e8c-9a67-8d4b2b8f7f10";
+        let id = TriggerId::new(uid, 1);
+        assert_eq!(
+            (id.to_string().parse::<TriggerId>(), TriggerId::new(uid, 1)),
+            (Ok(id), id)
+        );
+        assert_eq!(id.to_string().to_uppercase().parse::<TriggerId>(), Ok(id));
+        for other in [TriggerId::new(uid, 2), TriggerId::new("3f0a7a0e", 1)] {
+            assert_ne!(other, id);
+        }
+        // Kept for ever: after an upgrade of the operator the same attempt must find its savepoint.
+        assert_eq!(id.to_string(), "c13b40c0a1fec87dfc1173e235aceb50");
+    }
+
+    #[test]
     fn hostile_ids_are_refused() {
         for text in [
             "",
@@ -269,7 +309,10 @@ mod tests {
             &"0".repeat(33),
             "0000000000000000000000000000000é",
         ] {
-            assert!(text.parse::<JobId>().is_err(), "{text}");
+            assert!(
+                text.parse::<JobId>().is_err() && text.parse::<TriggerId>().is_err(),
+                "{text}"
+            );
         }
         for text in [
             "../../etc/passwd.jar",

@@ -6,8 +6,10 @@ mod error;
 #[cfg(test)]
 mod garbage;
 pub mod id;
+mod path;
 mod reply;
 mod request;
+mod savepoint;
 mod state;
 mod text;
 mod transport;
@@ -15,12 +17,14 @@ mod transport;
 pub use client::FlinkClient;
 pub use endpoint::{Auth, ClusterEndpoint, EndpointError, Secret, Tls};
 pub use error::{Failure, FlinkError};
-pub use id::{InstallationId, JarId, JobId, UidHash};
+pub use id::{InstallationId, JarId, JobId, TriggerId, UidHash};
+pub use path::lies_under;
 pub use reply::{
-    Checkpoint, Checkpoints, ClusterFeatures, ClusterOverview, Jar, JobDetails, JobFailure, JobManagerConfig,
-    JobManagerIdentity, JobOverview, RunReply, Uploaded,
+    Checkpoint, CheckpointConfig, Checkpoints, ClusterFeatures, ClusterOverview, DisposalStatus, FailureKind, Jar,
+    JobDetails, JobFailure, JobManagerConfig, JobManagerIdentity, JobOverview, OperationFailure, RunReply,
+    SavepointEntry, SavepointState, SavepointStatus, TriggerReply, Uploaded,
 };
-pub use request::{ClaimMode, JarContent, RunRequest};
+pub use request::{ClaimMode, JarContent, RunRequest, SavepointFormat, SavepointRequest};
 pub use state::JobState;
 pub use text::Cause;
 pub use transport::Observer;

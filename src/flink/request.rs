@@ -1,4 +1,4 @@
-//! What we send: a run and a jar.
+//! What we send: a run, a jar, a savepoint to be taken and one to be disposed of.
 
 use std::{collections::BTreeMap, io};
 
@@ -7,7 +7,7 @@ use futures::{Stream, StreamExt};
 use serde::Serialize;
 use tokio_util::io::ReaderStream;
 
-use super::JobId;
+use super::{JobId, TriggerId};
 
 /// How Flink treats the files of the savepoint that a job starts from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -65,6 +65,79 @@ impl RunRequest {
             allow_non_restored_state: false,
         }
     }
+}
+
+/// How a savepoint is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum SavepointFormat {
+    /// The same for all state backends. It failed, and restarted, jobs whose state can only be written natively.
+    Canonical,
+    /// The state backend's own.
+    Native,
+}
+
+/// A savepoint to be taken, of a job that goes on or that stops with it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SavepointRequest {
+    /// Names the request; see [`TriggerId`].
+    pub trigger_id: TriggerId,
+    /// The directory in which the savepoint gets a directory of its own. With one directory for each trigger, a savepoint
+    /// whose answer was lost can be found again.
+    pub target_directory: String,
+    /// Its format.
+    pub format: SavepointFormat,
+}
+
+impl SavepointRequest {
+    pub(super) fn savepoint(&self) -> SavepointTriggerRequestBody<'_> {
+        SavepointTriggerRequestBody {
+            target_directory: &self.target_directory,
+            cancel_job: false,
+            format_type: self.format,
+            trigger_id: self.trigger_id,
+        }
+    }
+
+    pub(super) fn stop(&self) -> StopWithSavepointRequestBody<'_> {
+        StopWithSavepointRequestBody {
+            target_directory: &self.target_directory,
+            drain: false,
+            format_type: self.format,
+            trigger_id: self.trigger_id,
+        }
+    }
+}
+
+/// The body of `POST /jobs/:jobid/savepoints`. Flink skips names that it does not know: with a typing error in the
+/// directory's, the savepoint would land in the cluster's default one.
+#[derive(Serialize)]
+pub(super) struct SavepointTriggerRequestBody<'a> {
+    #[serde(rename = "target-directory")]
+    target_directory: &'a str,
+    #[serde(rename = "cancel-job")]
+    cancel_job: bool,
+    #[serde(rename = "formatType")]
+    format_type: SavepointFormat,
+    #[serde(rename = "triggerId")]
+    trigger_id: TriggerId,
+}
+
+/// The body of `POST /jobs/:jobid/stop`, whose names are written differently.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct StopWithSavepointRequestBody<'a> {
+    target_directory: &'a str,
+    drain: bool,
+    format_type: SavepointFormat,
+    trigger_id: TriggerId,
+}
+
+/// The body of `POST /savepoint-disposal`.
+#[derive(Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) struct SavepointDisposalRequest<'a> {
+    pub(super) savepoint_path: &'a str,
 }
 
 /// A jar on its way to Flink, never held in memory as a whole unless it is there already.
@@ -129,5 +202,36 @@ mod tests {
             "allowNonRestoredState": true,
         });
         assert_eq!(serde_json::to_value(full).unwrap(), expected);
+    }
+
+    #[test]
+    fn savepoints_stops_and_disposals_are_written_in_flinks_words() {
+        let id: TriggerId = "00000000000000000000000000000002".parse().unwrap();
+        let request = SavepointRequest {
+            trigger_id: id,
+            target_directory: "s3://b/s".to_owned(),
+            format: SavepointFormat::Native,
+        };
+        assert_eq!(
+            serde_json::to_value(request.savepoint()).unwrap(),
+            serde_json::json!({
+                "target-directory": "s3://b/s", "cancel-job": false, "formatType": "NATIVE", "triggerId": id.to_string(),
+            })
+        );
+        let canonical = SavepointRequest {
+            format: SavepointFormat::Canonical,
+            ..request
+        };
+        assert_eq!(
+            serde_json::to_value(canonical.stop()).unwrap(),
+            serde_json::json!({
+                "targetDirectory": "s3://b/s", "drain": false, "formatType": "CANONICAL", "triggerId": id.to_string(),
+            })
+        );
+        let disposal = SavepointDisposalRequest { savepoint_path: "/s" };
+        assert_eq!(
+            serde_json::to_value(disposal).unwrap(),
+            serde_json::json!({"savepoint-path": "/s"})
+        );
     }
 }

@@ -65,6 +65,11 @@ pub(crate) fn causes(printed: &str) -> Vec<Cause> {
     chain
 }
 
+/// The first line of the innermost exception in a printed one, in full.
+pub(crate) fn root_line(printed: &str) -> &str {
+    cause_lines(printed).last().unwrap_or_default()
+}
+
 fn cause_lines(printed: &str) -> impl Iterator<Item = &str> {
     let mut lines = printed
         .lines()

@@ -92,13 +92,13 @@ label! {
         Job,
         /// `GET /jobs/:id/exceptions`.
         JobExceptions,
-        /// `GET /jobs/:id/checkpoints`.
+        /// `GET /jobs/:id/checkpoints` and the configuration of checkpoints.
         JobCheckpoints,
         /// `PATCH /jobs/:id`.
         CancelJob,
-        /// `POST /jobs/:id/stop` and its polls.
+        /// `POST /jobs/:id/stop`.
         StopJob,
-        /// `POST /jobs/:id/savepoints` and its polls.
+        /// `POST /jobs/:id/savepoints` and the polls of savepoints and stops.
         Savepoint,
         /// `POST /savepoint-disposal` and its polls.
         DisposeSavepoint,

@@ -8,6 +8,7 @@ mod jar;
 mod job;
 mod jobmanager;
 mod list;
+mod savepoint;
 
 use std::{fmt, marker::PhantomData};
 
@@ -19,8 +20,8 @@ use serde::{
 
 use super::text::clean;
 
-pub(super) use checkpoint::CheckpointingStatistics;
-pub use checkpoint::{Checkpoint, Checkpoints};
+pub use checkpoint::{Checkpoint, CheckpointConfig, Checkpoints, SavepointEntry, SavepointState};
+pub(super) use checkpoint::{CheckpointConfigInfo, CheckpointingStatistics};
 pub(super) use cluster::DashboardConfiguration;
 pub use cluster::{ClusterFeatures, ClusterOverview};
 pub use jar::{Jar, RunReply, Uploaded};
@@ -31,6 +32,8 @@ pub(super) use jobmanager::ConfigEntry;
 pub use jobmanager::{JobManagerConfig, JobManagerIdentity};
 pub use list::JobOverview;
 pub(super) use list::JobsOverview;
+pub use savepoint::{DisposalStatus, FailureKind, OperationFailure, SavepointStatus, TriggerReply};
+pub(super) use savepoint::{OperationResult, TriggerResponse};
 
 /// Milliseconds since 1970, as Flink writes times; zero and below mean "not yet".
 fn instant(millis: i64) -> Option<Timestamp> {
@@ -44,8 +47,15 @@ fn short_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::E
 
 /// Reads the first sixteen elements of a list and skips the others.
 pub(super) fn few<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
-    struct Few<T>(PhantomData<T>);
-    impl<'de, T: Deserialize<'de>> de::Visitor<'de> for Few<T> {
+    first::<16, D, T>(deserializer)
+}
+
+/// Reads the first `MOST` elements of a list and skips the others.
+fn first<'de, const MOST: usize, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Vec<T>, D::Error> {
+    struct First<const MOST: usize, T>(PhantomData<T>);
+    impl<'de, const MOST: usize, T: Deserialize<'de>> de::Visitor<'de> for First<MOST, T> {
         type Value = Vec<T>;
 
         fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -54,7 +64,7 @@ pub(super) fn few<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: 
 
         fn visit_seq<A: de::SeqAccess<'de>>(self, mut list: A) -> Result<Vec<T>, A::Error> {
             let mut kept = Vec::new();
-            while kept.len() < 16 {
+            while kept.len() < MOST {
                 let Some(element) = list.next_element()? else {
                     return Ok(kept);
                 };
@@ -64,5 +74,5 @@ pub(super) fn few<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: 
             Ok(kept)
         }
     }
-    deserializer.deserialize_seq(Few(PhantomData))
+    deserializer.deserialize_seq(First::<MOST, T>(PhantomData))
 }
