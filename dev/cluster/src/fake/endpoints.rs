@@ -12,7 +12,13 @@ pub(super) enum Endpoint {
     JobExceptions(String),
     JobCheckpoints(String),
     JobStatus(String),
+    CheckpointConfig(String),
     CancelJob(String),
+    Savepoint(String),
+    Stop(String),
+    SavepointStatus(String, String),
+    Dispose,
+    DisposalStatus(String),
     Jars,
     UploadJar,
     RunJar(String),
@@ -34,6 +40,14 @@ impl Endpoint {
             ("GET", ["jobs", id, "exceptions"]) => Self::JobExceptions((*id).to_owned()),
             ("GET", ["jobs", id, "checkpoints"]) => Self::JobCheckpoints((*id).to_owned()),
             ("GET", ["jobs", id, "status"]) => Self::JobStatus((*id).to_owned()),
+            ("GET", ["jobs", id, "checkpoints", "config"]) => Self::CheckpointConfig((*id).to_owned()),
+            ("POST", ["jobs", id, "savepoints"]) => Self::Savepoint((*id).to_owned()),
+            ("POST", ["jobs", id, "stop"]) => Self::Stop((*id).to_owned()),
+            ("GET", ["jobs", id, "savepoints", trigger]) => {
+                Self::SavepointStatus((*id).to_owned(), (*trigger).to_owned())
+            }
+            ("POST", ["savepoint-disposal"]) => Self::Dispose,
+            ("GET", ["savepoint-disposal", trigger]) => Self::DisposalStatus((*trigger).to_owned()),
             ("PATCH", ["jobs", id]) => Self::CancelJob((*id).to_owned()),
             ("GET", ["jars"]) => Self::Jars,
             ("POST", ["jars", "upload"]) => Self::UploadJar,
@@ -41,6 +55,11 @@ impl Endpoint {
             ("DELETE", ["jars", id]) => Self::DeleteJar((*id).to_owned()),
             _ => Self::Unknown,
         }
+    }
+
+    /// Whether success is 202: done later.
+    pub(super) const fn is_accepted_first(&self) -> bool {
+        matches!(self, Self::CancelJob(_) | Self::Savepoint(_) | Self::Stop(_))
     }
 
     /// The path with placeholders, as Flink's documentation writes it.
@@ -55,6 +74,12 @@ impl Endpoint {
             Self::JobExceptions(_) => "/jobs/:jobid/exceptions",
             Self::JobCheckpoints(_) => "/jobs/:jobid/checkpoints",
             Self::JobStatus(_) => "/jobs/:jobid/status",
+            Self::CheckpointConfig(_) => "/jobs/:jobid/checkpoints/config",
+            Self::Savepoint(_) => "/jobs/:jobid/savepoints",
+            Self::Stop(_) => "/jobs/:jobid/stop",
+            Self::SavepointStatus(..) => "/jobs/:jobid/savepoints/:triggerid",
+            Self::Dispose => "/savepoint-disposal",
+            Self::DisposalStatus(_) => "/savepoint-disposal/:triggerid",
             Self::Jars => "/jars",
             Self::UploadJar => "/jars/upload",
             Self::RunJar(_) => "/jars/:jarid/run",

@@ -20,7 +20,8 @@ use super::{
     printed::{Refusal, missing_savepoint},
     program::{Main, Program},
     record::Submission,
-    replies,
+    replies, snapshots,
+    storage::not_there,
     upload::Upload,
 };
 
@@ -43,7 +44,7 @@ pub(super) enum Body {
     Jar(Upload),
 }
 
-type Handled = Result<Value, Refusal>;
+pub(super) type Handled = Result<Value, Refusal>;
 
 /// Handles a request to its end, whether or not anybody waits for the answer.
 pub(super) async fn handle(shared: Arc<Shared>, method: String, path: String, endpoint: Endpoint, body: Body) -> Reply {
@@ -51,6 +52,7 @@ pub(super) async fn handle(shared: Arc<Shared>, method: String, path: String, en
         let told = "Service temporarily unavailable due to an ongoing leader election. Please refresh.";
         return refused(Refusal::plain(503, told.to_owned()));
     }
+    let accepted = endpoint.is_accepted_first();
     let disabled = !shared.jobmanager.lock().options.submission_enabled;
     let handled = match endpoint {
         Endpoint::Root => return Reply::html(200),
@@ -66,7 +68,13 @@ pub(super) async fn handle(shared: Arc<Shared>, method: String, path: String, en
         Endpoint::JobManagerConfig => Ok(reading(&shared, |jm, _| replies::jobmanager_config(jm))),
         Endpoint::Job(id) => of_job(&shared, &id, replies::job),
         Endpoint::JobExceptions(id) => of_job(&shared, &id, replies::exceptions),
-        Endpoint::JobCheckpoints(id) => of_job(&shared, &id, replies::checkpoints),
+        Endpoint::JobCheckpoints(id) => of_job(&shared, &id, snapshots::checkpoints),
+        Endpoint::CheckpointConfig(id) => of_job(&shared, &id, snapshots::checkpoint_config),
+        Endpoint::Savepoint(id) => snapshots::trigger(&shared, &id, &body, false),
+        Endpoint::Stop(id) => snapshots::trigger(&shared, &id, &body, true),
+        Endpoint::SavepointStatus(id, trigger) => snapshots::savepoint_status(&shared, &id, &trigger),
+        Endpoint::Dispose => snapshots::dispose(&shared, &body),
+        Endpoint::DisposalStatus(trigger) => snapshots::disposal_status(&shared, &trigger),
         Endpoint::JobStatus(id) => status(&shared, &id),
         Endpoint::CancelJob(id) => cancel(&shared, &id),
         Endpoint::Jars => Ok(reading(&shared, |jm, _| replies::jars(jm))),
@@ -74,7 +82,6 @@ pub(super) async fn handle(shared: Arc<Shared>, method: String, path: String, en
         Endpoint::DeleteJar(id) => delete_jar(&shared, &id),
         Endpoint::RunJar(jar) => run(&shared, &jar, &body).await,
     };
-    let accepted = matches!(method.as_str(), "PATCH");
     match handled {
         Ok(value) => Reply::json(if accepted { 202 } else { 200 }, value.to_string()),
         Err(refusal) => refused(refusal),
@@ -95,14 +102,14 @@ fn no_route(method: &str, path: &str) -> Refusal {
 }
 
 /// Runs under the lock, with everything up to date.
-fn reading<T>(shared: &Shared, read: impl FnOnce(&mut JobManager, Instant) -> T) -> T {
+pub(super) fn reading<T>(shared: &Shared, read: impl FnOnce(&mut JobManager, Instant) -> T) -> T {
     let now = Instant::now();
     let mut jm = shared.jobmanager.lock();
     jm.advance(now);
     read(&mut jm, now)
 }
 
-fn job_id(text: &str) -> Result<Id, Refusal> {
+pub(super) fn job_id(text: &str) -> Result<Id, Refusal> {
     let told = format!(
         "Bad request, could not parse parameters: Cannot resolve path parameter (jobid) from value \"{text}\"."
     );
@@ -280,7 +287,12 @@ fn submit(
         .flink_configuration
         .as_ref()
         .and_then(|all| all.get("execution.checkpointing.interval"));
-    job.checkpoint_interval = interval.and_then(|text| duration(text));
+    job.checkpoint_interval = interval.and_then(|text| duration(text)).or(main.checkpoint_interval);
+    job.retention = run.flink_configuration.as_ref().and_then(|all| {
+        all.get("execution.checkpointing.externalized-checkpoint-retention")
+            .cloned()
+    });
+    (job.on_snapshot, job.on_complete) = (main.on_snapshot, main.on_complete);
     jm.record.submissions.push(Submission {
         job_id: id.to_string(),
         time: Timestamp::now(),
@@ -291,16 +303,21 @@ fn submit(
         savepoint_path: run.savepoint_path.clone(),
         parallelism,
     });
-    match &run.savepoint_path {
-        Some(path) if path.contains("missing") => {
-            let causes = missing_savepoint(path);
-            jm.accept_failed(job, &causes, now);
-            let main_error = format!("Failed to execute job '{}'.", main.job_name);
-            Err(Refusal::program(&main_error, &causes.each_ref().map(String::as_str)))
-        }
-        _ => {
-            jm.accept(job, now);
-            Ok(jm.options.initializing)
-        }
+    let unreadable = run.savepoint_path.as_deref().and_then(|path| {
+        let absent = path.contains("missing").then(|| not_there(path));
+        absent.or_else(|| jm.unreadable(path, now))
+    });
+    if let Some(root) = unreadable {
+        let causes = missing_savepoint(root);
+        jm.accept_failed(job, &causes, now);
+        let main_error = format!("Failed to execute job '{}'.", main.job_name);
+        return Err(Refusal::program(&main_error, &causes.each_ref().map(String::as_str)));
     }
+    let savepoint = run.savepoint_path.as_deref().and_then(|path| jm.storage.at(path));
+    if let Some(savepoint) = savepoint {
+        savepoint.restores += 1;
+        job.restored_count = savepoint.count;
+    }
+    jm.accept(job, now);
+    Ok(jm.options.initializing)
 }

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::program::Program;
+use super::{options::Behavior, program::Program, storage::Snapshot};
 
 /// A JobID.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -128,6 +128,15 @@ pub(super) struct Job {
     pub(super) savepoint: Option<String>,
     /// How often it completes a checkpoint, if at all.
     pub(super) checkpoint_interval: Option<Duration>,
+    /// `execution.checkpointing.externalized-checkpoint-retention`.
+    pub(super) retention: Option<String>,
+    /// `--on-snapshot` and `--on-complete`.
+    pub(super) on_snapshot: Option<Behavior>,
+    pub(super) on_complete: Option<Behavior>,
+    /// The count that it was restored with.
+    pub(super) restored_count: u64,
+    /// The savepoints that its process remembers, oldest first.
+    pub(super) snapshots: Vec<Snapshot>,
     /// In the order of time; entries after now have not happened yet.
     timeline: Vec<(Instant, State)>,
     /// Why it fails, once it does: a printed Java exception.
@@ -147,6 +156,11 @@ impl Job {
             program,
             savepoint,
             checkpoint_interval: None,
+            retention: None,
+            on_snapshot: None,
+            on_complete: None,
+            restored_count: 0,
+            snapshots: Vec::new(),
             timeline: Vec::new(),
             failure: None,
             has_slots: false,
@@ -228,6 +242,19 @@ impl Job {
         let until = self.ended(now).unwrap_or(now).saturating_duration_since(began);
         let done = u32::try_from(until.as_millis() / interval.as_millis().max(1)).ok()?;
         (done > 0 && self.has_slots).then(|| (done, began + interval * done))
+    }
+
+    /// How many savepoints were begun.
+    pub(super) fn taken(&self) -> u32 {
+        u32::try_from(self.snapshots.len()).unwrap_or(u32::MAX)
+    }
+
+    /// What it has counted: a hundred a second since it runs, on top of what was restored.
+    pub(super) fn count(&self, now: Instant) -> u64 {
+        let ran = self
+            .last_entered(State::Running, now)
+            .map_or(0, |began| now.saturating_duration_since(began).as_millis() / 10);
+        self.restored_count + u64::try_from(ran).unwrap_or_default()
     }
 
     /// When it ended, if it has.

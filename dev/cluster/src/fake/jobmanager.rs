@@ -12,8 +12,10 @@ use jiff::Timestamp;
 use super::{
     FakeOptions,
     job::{Id, Job, Pace, State},
+    operations::{Due, Operations},
     printed,
     record::Record,
+    storage::Storage,
 };
 
 /// What is known of an uploaded jar. Its bytes are not kept.
@@ -31,6 +33,7 @@ pub(super) struct Process {
     pub(super) identity: [u8; 16],
     pub(super) jobs: BTreeMap<Id, Job>,
     pub(super) jars: BTreeMap<String, Jar>,
+    pub(super) operations: Operations,
     /// The ids that are refused as duplicates. A process without HA forgets none.
     remembered: HashSet<Id>,
     free_slots: u32,
@@ -43,8 +46,9 @@ pub(super) struct JobManager {
     pub(super) options: FakeOptions,
     pub(super) process: Process,
     pub(super) record: Record,
+    pub(super) storage: Storage,
     /// Times at which something changes by itself.
-    upcoming: BinaryHeap<Reverse<(Instant, Id)>>,
+    upcoming: BinaryHeap<Reverse<(Instant, Due)>>,
     /// The body of the job list, until something changes.
     overview: Option<Bytes>,
     epoch: (Instant, Timestamp),
@@ -58,6 +62,7 @@ impl JobManager {
             process: Process::new(identity, options.slots()),
             options,
             record: Record::default(),
+            storage: Storage::default(),
             upcoming: BinaryHeap::new(),
             overview: None,
             epoch: (now, Timestamp::now()),
@@ -87,14 +92,25 @@ impl JobManager {
 
     /// Lets everything happen that is due: states, ends, slots that become free, forgotten jobs.
     pub(super) fn advance(&mut self, now: Instant) {
-        while let Some(Reverse((at, id))) = self.upcoming.peek().copied() {
+        while let Some(Reverse((at, due))) = self.upcoming.peek().copied() {
             if at > now {
                 break;
             }
             self.upcoming.pop();
-            self.overview = None;
-            self.settle(id, at);
+            match due {
+                Due::Job(id) => {
+                    self.overview = None;
+                    self.settle(id, at);
+                }
+                Due::Written(job, trigger) => self.written(job, trigger, at),
+                Due::Stopped(job, trigger) => self.stopped(job, trigger, at),
+                Due::Disposed(trigger) => self.disposed(trigger, at),
+            }
         }
+    }
+
+    pub(super) fn due(&mut self, at: Instant, what: Due) {
+        self.upcoming.push(Reverse((at, what)));
     }
 
     fn settle(&mut self, id: Id, at: Instant) {
@@ -106,7 +122,8 @@ impl JobManager {
         if job.live {
             job.live = false;
             self.record.ended(id);
-            self.upcoming.push(Reverse((ended + self.options.expiration, id)));
+            self.due(ended + self.options.expiration, Due::Job(id));
+            self.abort(id, at);
             if had_slots {
                 self.process.free_slots += parallelism;
             }
@@ -131,14 +148,15 @@ impl JobManager {
             self.process.free_slots -= job.parallelism;
             self.process.waiting.pop_front();
             if let Some(at) = job.deploy(now) {
-                self.upcoming.push(Reverse((at, id)));
+                self.due(at, Due::Job(id));
             }
         }
     }
 
     fn schedule(&mut self, id: Id, times: Vec<Instant>) {
         self.overview = None;
-        self.upcoming.extend(times.into_iter().map(|at| Reverse((at, id))));
+        self.upcoming
+            .extend(times.into_iter().map(|at| Reverse((at, Due::Job(id)))));
     }
 
     /// Whether a submission with this id is refused.
@@ -182,6 +200,7 @@ impl JobManager {
             job.failure = failure;
         }
         let times = job.turn(now, states);
+        self.abort(id, now);
         self.schedule(id, times);
         self.advance(now);
         true
@@ -239,6 +258,7 @@ impl JobManager {
                 continue;
             }
             job.has_slots = false;
+            job.snapshots.clear();
             let times = job.start(now, self.pace());
             self.record.recoveries += 1;
             self.process.remembered.insert(id);
@@ -270,6 +290,7 @@ impl Process {
             identity,
             jobs: BTreeMap::new(),
             jars: BTreeMap::new(),
+            operations: Operations::default(),
             remembered: HashSet::new(),
             free_slots: slots,
             waiting: VecDeque::new(),

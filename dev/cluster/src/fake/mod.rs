@@ -21,13 +21,18 @@
 //! class) runs for ever, `BoundedJob --seconds 2`, `ThrowingMain`, `NoExecute`, `TwoExecutes`, `TwoEnvironments`, `FailingTask`,
 //! `SleepingMain --sleep-seconds 3`, `ThrowsAfterExecute`, `MissingClass`; `--run-ms`, `--sleep-ms` and `--name` as well.
 //! A savepoint path with `missing` in it does not exist. Checkpoints complete when the request's configuration sets
-//! `execution.checkpointing.interval`.
+//! `execution.checkpointing.interval`, or with `--checkpoint-ms`.
+//!
+//! Savepoints are entries of a ledger, [`FakeFlink::savepoints`], that outlives processes. They fail or hang as
+//! [`FakeOptions`] says, or with `--on-snapshot fail|hang` and `--on-complete fail|hang`; directories below `/proc` cannot be
+//! written. Jobs count a hundred a second, and keep their count over a restore.
 
 mod endpoints;
 mod faults;
 mod handlers;
 mod job;
 mod jobmanager;
+mod operations;
 mod options;
 mod printed;
 mod program;
@@ -35,6 +40,8 @@ mod record;
 mod replies;
 mod seen;
 mod serve;
+mod snapshots;
+mod storage;
 mod tls;
 mod upload;
 
@@ -52,9 +59,10 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 pub use faults::{Action, Fault, Injected, Reply};
-pub use options::FakeOptions;
+pub use options::{Behavior, FakeOptions};
 pub use record::{EffectSeen, Submission};
 pub use seen::{FakeJar, FakeJob};
+pub use storage::{FakeSavepoint, SavepointFiles};
 pub use tls::FakeTls;
 
 use faults::Faults;

@@ -2,6 +2,8 @@
 
 use serde_json::json;
 
+use super::job::Id;
+
 /// `RestHandlerException`, the handlers' own.
 const REST: &str = "org.apache.flink.runtime.rest.handler.RestHandlerException";
 /// Frames for each exception. Real ones have 3 to 50; readers must cope with them.
@@ -85,6 +87,21 @@ impl Refusal {
         )
     }
 
+    /// A trigger that the process does not know.
+    pub(super) fn trigger_not_found(trigger: Id, job: Option<Id>) -> Self {
+        let told = match job {
+            Some(job) => {
+                return Self::handler(
+                    404,
+                    &format!("There is no savepoint operation with triggerId={trigger} for job {job}."),
+                );
+            }
+            None => "org.apache.flink.runtime.rest.handler.async.OperationKey@46bafe63",
+        };
+        let told = format!("org.apache.flink.runtime.rest.NotFoundException: Operation not found under key: {told}");
+        Self::new(404, &[printed(&[told])])
+    }
+
     pub(super) fn job_not_found(id: &str) -> Self {
         let chain = [
             format!("org.apache.flink.runtime.rest.NotFoundException: Job {id} not found"),
@@ -95,7 +112,7 @@ impl Refusal {
 }
 
 /// Prints a chain of exceptions, outermost first.
-fn printed(chain: &[String]) -> String {
+pub(super) fn printed(chain: &[String]) -> String {
     let lines: Vec<String> = chain.iter().map(|cause| format!("{cause}{FRAMES}\n")).collect();
     lines.join("Caused by: ")
 }
@@ -107,10 +124,7 @@ pub(super) fn task_failure(cause: &str) -> String {
 }
 
 /// The chain with which a submission from a missing savepoint ends.
-pub(super) fn missing_savepoint(path: &str) -> [String; 2] {
-    let root = format!(
-        "java.io.FileNotFoundException: Cannot find checkpoint or savepoint file/directory '{path}' on file system 'file'."
-    );
+pub(super) fn missing_savepoint(root: String) -> [String; 2] {
     let outer = "org.apache.flink.runtime.client.JobInitializationException: Could not start the JobMaster.";
     [outer.to_owned(), root]
 }

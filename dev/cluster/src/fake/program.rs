@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use super::options::Behavior;
+
 /// A program, as far as it matters to its submission.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Program {
@@ -36,6 +38,11 @@ pub(super) struct Main {
     pub(super) sleeps: Option<Duration>,
     /// `--name`, or what the test jobs call themselves.
     pub(super) job_name: String,
+    /// `--checkpoint-ms`.
+    pub(super) checkpoint_interval: Option<Duration>,
+    /// `--on-snapshot` and `--on-complete`.
+    pub(super) on_snapshot: Option<Behavior>,
+    pub(super) on_complete: Option<Behavior>,
 }
 
 impl Main {
@@ -71,6 +78,9 @@ impl Main {
             program,
             sleeps: duration("--sleep-seconds", "--sleep-ms").or(for_ever),
             job_name: text(args, "--name").unwrap_or(job_name).to_owned(),
+            checkpoint_interval: number(args, "--checkpoint-ms").map(Duration::from_millis),
+            on_snapshot: text(args, "--on-snapshot").map(Behavior::from_word),
+            on_complete: text(args, "--on-complete").map(Behavior::from_word),
         }
     }
 }

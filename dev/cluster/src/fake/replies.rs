@@ -213,34 +213,6 @@ pub(super) fn exceptions(jm: &JobManager, job: &Job, now: Instant) -> Value {
     }
 }
 
-pub(super) fn checkpoints(jm: &JobManager, job: &Job, now: Instant) -> Value {
-    let restored = job
-        .savepoint
-        .as_ref()
-        .filter(|_| job.last_entered(State::Created, now).is_some())
-        .map(|path| {
-            let at = jm.millis(job.started());
-            json!({"id": 1, "restore_timestamp": at, "is_savepoint": !path.contains("/chk-"), "external_path": path})
-        });
-    let completed = job.checkpoint(now).map(|(id, at)| {
-        json!({
-            "id": id, "status": "COMPLETED", "is_savepoint": false, "trigger_timestamp": jm.millis(Some(at)),
-            "external_path": format!("file:/checkpoints/{}/chk-{id}", job.id), "discarded": false,
-        })
-    });
-    let done = job.checkpoint(now).map_or(0, |(id, _)| id);
-    let nothing = json!({"min": 0, "max": 0, "avg": 0, "p50": "NaN", "p90": "NaN", "p99": "NaN"});
-    json!({
-        "counts": {
-            "restored": u8::from(restored.is_some()), "total": done, "in_progress": 0, "completed": done,
-            "failed": 0,
-        },
-        "summary": {"state_size": nothing, "end_to_end_duration": nothing},
-        "latest": {"completed": completed, "savepoint": null, "failed": null, "restored": restored},
-        "history": [],
-    })
-}
-
 pub(super) fn jars(jm: &JobManager) -> Value {
     let jar = |(id, jar): (&String, &super::jobmanager::Jar)| {
         let entries = if jar.is_zip {

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fmt::Display, time::Instant};
 
 use super::{
-    EffectSeen, FakeFlink, Submission,
+    EffectSeen, FakeFlink, FakeSavepoint, SavepointFiles, Submission,
     job::{Job, Mark},
     jobmanager::{self, JobManager},
 };
@@ -19,6 +19,8 @@ pub struct FakeJob {
     pub state: &'static str,
     /// Its parallelism.
     pub parallelism: u32,
+    /// The count that it was restored with; 0 for an empty start.
+    pub restored_count: u64,
 }
 
 /// An uploaded jar as the fake has it.
@@ -50,6 +52,7 @@ impl FakeFlink {
             name: job.name.clone(),
             state: job.state(now).word(),
             parallelism: job.parallelism,
+            restored_count: job.restored_count,
         };
         self.read(|jm, now| jm.process.jobs.values().map(|j| job(j, now)).collect())
     }
@@ -129,6 +132,18 @@ impl FakeFlink {
                 .filter(|submission| submission.job_id == id)
                 .count()
         })
+    }
+
+    /// Every savepoint that was ever begun, across restarts, in order.
+    #[must_use]
+    pub fn savepoints(&self) -> Vec<FakeSavepoint> {
+        self.read(|jm, _| jm.storage.0.clone())
+    }
+
+    /// Deletes files of a savepoint behind Flink's back. False when there is none at this path.
+    pub fn set_savepoint_files(&self, path: &str, files: SavepointFiles) -> bool {
+        let jm = &mut *self.shared.jobmanager.lock();
+        jm.storage.at(path).map(|savepoint| savepoint.files = files).is_some()
     }
 
     /// How often a `main()` was started.

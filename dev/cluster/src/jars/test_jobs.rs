@@ -44,7 +44,8 @@ const SOURCES: &[(&str, &str)] = sources![
 /// A main class of the test jar.
 ///
 /// All take `--ledger FILE`, see [`Ledger`](super::Ledger), `--name NAME`, which replaces the job's name, and
-/// `--pause-ms N`, the time between two records (10). Each job has one task with parallelism 1.
+/// `--pause-ms N`, the time between two records (10). Each job has one task with parallelism 1, which fails or hangs while it
+/// writes a snapshot with `--on-snapshot fail|hang`, and when one is complete with `--on-complete fail|hang`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TestJob {
     /// Runs for ever, named `counter`; keeps its count with `--checkpoint-ms N`.

@@ -2,6 +2,7 @@ package dev.flinkjobs.testjobs;
 
 import org.apache.flink.api.common.functions.OpenContext;
 import org.apache.flink.api.common.functions.RichMapFunction;
+import org.apache.flink.api.common.state.CheckpointListener;
 import org.apache.flink.api.common.state.ListState;
 import org.apache.flink.api.common.state.ListStateDescriptor;
 import org.apache.flink.api.common.typeinfo.Types;
@@ -10,20 +11,24 @@ import org.apache.flink.runtime.state.FunctionSnapshotContext;
 import org.apache.flink.streaming.api.checkpoint.CheckpointedFunction;
 
 /** Counts what passes. It runs in the task of the source, so its start is the start of the source. */
-final class Counter extends RichMapFunction<Long, Long> implements CheckpointedFunction {
+final class Counter extends RichMapFunction<Long, Long> implements CheckpointedFunction, CheckpointListener {
     private static final long serialVersionUID = 1;
 
     private final Ledger ledger;
     private final long pause;
     private final long failAfter;
+    private final String onSnapshot;
+    private final String onComplete;
 
     private transient ListState<Long> kept;
     private long count;
 
-    Counter(Ledger ledger, long pause, long failAfter) {
+    Counter(Ledger ledger, long pause, long failAfter, String onSnapshot, String onComplete) {
         this.ledger = ledger;
         this.pause = pause;
         this.failAfter = failAfter;
+        this.onSnapshot = onSnapshot;
+        this.onComplete = onComplete;
     }
 
     @Override
@@ -56,7 +61,21 @@ final class Counter extends RichMapFunction<Long, Long> implements CheckpointedF
 
     @Override
     public void snapshotState(FunctionSnapshotContext context) throws Exception {
+        misbehave(onSnapshot, "the snapshot");
         kept.clear();
         kept.add(count);
+    }
+
+    @Override
+    public void notifyCheckpointComplete(long checkpointId) throws Exception {
+        misbehave(onComplete, "the completion of a snapshot");
+    }
+
+    private static void misbehave(String how, String when) throws Exception {
+        if ("fail".equals(how)) {
+            throw new IllegalStateException("the task fails on purpose at " + when);
+        } else if ("hang".equals(how)) {
+            Thread.sleep(Long.MAX_VALUE);
+        }
     }
 }

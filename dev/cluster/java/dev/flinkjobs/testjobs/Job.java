@@ -32,11 +32,13 @@ final class Job {
 
     private void count(long limit, long failAfter) {
         long pause = arguments.number("pause-ms", 10);
+        Counter counter =
+                new Counter(ledger, pause, failAfter, arguments.text("on-snapshot"), arguments.text("on-complete"));
         // Parallelism 1 throughout, so that one start is one line of the ledger.
         env.fromSequence(1, limit)
                 .setParallelism(1)
                 .uid("numbers")
-                .map(new Counter(ledger, pause, failAfter))
+                .map(counter)
                 .setParallelism(1)
                 .uid("counter")
                 .sinkTo(new DiscardingSink<>())
