@@ -24,6 +24,9 @@ impl Cause {
             _ if is_class_name(line) => (line, ""),
             _ => ("", line),
         };
+        // An exception that came over the network is printed with its class twice.
+        let repeated = message.strip_prefix(class).and_then(|rest| rest.strip_prefix(": "));
+        let message = repeated.filter(|_| !class.is_empty()).unwrap_or(message);
         Self {
             class: clean(class),
             message: clean(message),
@@ -194,6 +197,13 @@ mod tests {
         assert_eq!(told.root_cause(), "x.Y: Jar file /a does not exist");
         assert_eq!(body(&["Not found: /jars"]).root_cause(), "Not found: /jars");
         assert_eq!(body(&[]).root_cause(), "");
+    }
+
+    #[test]
+    fn a_class_that_is_printed_twice_is_told_once() {
+        let chain = causes("a.B: a.B: told\nCaused by: a.B: a.Bc: told\nCaused by: : : told");
+        let told: Vec<String> = chain.iter().map(ToString::to_string).collect();
+        assert_eq!(told, ["a.B: told", "a.B: a.Bc: told", ": : told"]);
     }
 
     #[test]
