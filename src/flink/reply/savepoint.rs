@@ -81,7 +81,8 @@ pub enum FailureKind {
     JobNotRunning,
     /// Some tasks do not run yet, or just now. Nothing was done.
     TasksNotRunning,
-    /// The savepoint of a stop is complete, at this path, and the job failed while it was stopping. It may be restarted.
+    /// The savepoint of a stop is complete, at this path, and the job did not finish: it failed at its end, and was not
+    /// restarted, or it was cancelled because it hung there.
     StoppingFailed {
         /// The savepoint's directory.
         location: String,
