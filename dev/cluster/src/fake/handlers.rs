@@ -293,6 +293,14 @@ fn submit(
             .cloned()
     });
     (job.on_snapshot, job.on_complete) = (main.on_snapshot, main.on_complete);
+    if run
+        .entry_class
+        .as_deref()
+        .is_some_and(|class| class.ends_with("StateMachineExample"))
+    {
+        job.checkpoint_interval = job.checkpoint_interval.or(Some(Duration::from_secs(2)));
+        job.native_only = !jm.options.is_1x();
+    }
     jm.record.submissions.push(Submission {
         job_id: id.to_string(),
         time: Timestamp::now(),
@@ -313,10 +321,8 @@ fn submit(
         let main_error = format!("Failed to execute job '{}'.", main.job_name);
         return Err(Refusal::program(&main_error, &causes.each_ref().map(String::as_str)));
     }
-    let savepoint = run.savepoint_path.as_deref().and_then(|path| jm.storage.at(path));
-    if let Some(savepoint) = savepoint {
-        savepoint.restores += 1;
-        job.restored_count = savepoint.count;
+    if let Some(path) = &run.savepoint_path {
+        job.restored_count = jm.restore(path);
     }
     jm.accept(job, now);
     Ok(jm.options.initializing)

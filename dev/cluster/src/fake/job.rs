@@ -133,6 +133,8 @@ pub(super) struct Job {
     /// `--on-snapshot` and `--on-complete`.
     pub(super) on_snapshot: Option<Behavior>,
     pub(super) on_complete: Option<Behavior>,
+    /// Whether its state cannot be written in the canonical format.
+    pub(super) native_only: bool,
     /// The count that it was restored with.
     pub(super) restored_count: u64,
     /// The savepoints that its process remembers, oldest first.
@@ -159,6 +161,7 @@ impl Job {
             retention: None,
             on_snapshot: None,
             on_complete: None,
+            native_only: false,
             restored_count: 0,
             snapshots: Vec::new(),
             timeline: Vec::new(),
@@ -255,6 +258,11 @@ impl Job {
             .last_entered(State::Running, now)
             .map_or(0, |began| now.saturating_duration_since(began).as_millis() / 10);
         self.restored_count + u64::try_from(ran).unwrap_or_default()
+    }
+
+    /// What it had counted when it ended; a checkpoint that is kept has about that.
+    pub(super) fn count_at_end(&self) -> u64 {
+        self.timeline.last().map_or(0, |(at, _)| self.count(*at))
     }
 
     /// When it ended, if it has.

@@ -10,7 +10,8 @@ use super::{
     jobmanager::JobManager,
     options::Behavior,
     printed,
-    storage::{SavepointFiles, Snapshot, no_metadata, not_there},
+    snapshots::CHECKPOINTS,
+    storage::{SavepointFiles, Snapshot, not_there},
 };
 
 const CHECKPOINT: &str = "org.apache.flink.runtime.checkpoint.CheckpointException";
@@ -126,8 +127,9 @@ impl JobManager {
                 &[&format!("{unknown}: Could not find Flink job ({id})")],
             );
         };
+        let cannot = (job.native_only && trigger.format == "CANONICAL").then_some(Behavior::Fails);
         let (snapshot, completion) = (
-            job.on_snapshot.unwrap_or(self.options.snapshot),
+            cannot.or(job.on_snapshot).unwrap_or(self.options.snapshot),
             job.on_complete.unwrap_or(self.options.completion),
         );
         let state = job.state(now);
@@ -340,32 +342,32 @@ impl JobManager {
 
     /// A disposal comes to its end.
     pub(super) fn disposed(&mut self, id: Id, now: Instant) {
-        let Some(operation) = self.process.operations.disposals.get_mut(&id) else {
+        let Some(operation) = self.process.operations.disposals.get(&id) else {
             return;
         };
-        let path = operation.path.as_str();
-        let root = match (self.storage.at(path), operation.snapshot) {
-            (None, _) => Some(not_there(path)),
-            (Some(savepoint), behavior) => match (savepoint.files, behavior) {
-                (SavepointFiles::Gone, _) => Some(not_there(path)),
-                (SavepointFiles::Partial | SavepointFiles::WithoutMetadata, _) => Some(no_metadata(path)),
-                // The metadata goes first: what is left can be disposed of by nobody.
-                (SavepointFiles::Complete, Behavior::Fails) => {
-                    savepoint.files = SavepointFiles::WithoutMetadata;
-                    Some(format!("java.io.IOException: Directory {path} is not empty"))
-                }
-                (SavepointFiles::Complete, _) => {
-                    savepoint.files = SavepointFiles::Gone;
-                    None
-                }
-            },
+        let (path, behavior) = (operation.path.clone(), operation.snapshot);
+        let known = self.storage.at(&path).is_some() || path.starts_with(CHECKPOINTS);
+        let root = match self.unreadable(&path, now) {
+            Some(root) => Some(root),
+            None if !known => Some(not_there(&path)),
+            // The metadata goes first: what is left can be disposed of by nobody.
+            None if behavior == Behavior::Fails => {
+                self.storage.leave(&path, SavepointFiles::WithoutMetadata);
+                Some(format!("java.io.IOException: Directory {path} is not empty"))
+            }
+            None => {
+                self.storage.leave(&path, SavepointFiles::Gone);
+                None
+            }
         };
         let outer = format!("org.apache.flink.util.FlinkException: Could not dispose savepoint {path}.");
         let outcome = root.map_or_else(
             || Outcome::Done(String::new()),
             |root| Outcome::Failed(vec![outer, root]),
         );
-        operation.outcome = Some((now, outcome));
+        if let Some(operation) = self.process.operations.disposals.get_mut(&id) {
+            operation.outcome = Some((now, outcome));
+        }
     }
 
     /// What became of a savepoint or a stop; `None` when the trigger is unknown.

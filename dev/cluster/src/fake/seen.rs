@@ -137,7 +137,7 @@ impl FakeFlink {
     /// Every savepoint that was ever begun, across restarts, in order.
     #[must_use]
     pub fn savepoints(&self) -> Vec<FakeSavepoint> {
-        self.read(|jm, _| jm.storage.0.clone())
+        self.read(|jm, _| jm.storage.savepoints.clone())
     }
 
     /// Deletes files of a savepoint behind Flink's back. False when there is none at this path.

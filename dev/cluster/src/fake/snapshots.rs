@@ -161,17 +161,21 @@ pub(super) fn checkpoint_config(_: &JobManager, job: &Job, _: Instant) -> Value 
     })
 }
 
+/// Where checkpoints are.
+pub(super) const CHECKPOINTS: &str = "file:/checkpoints/";
+
 /// Where a job's checkpoint is.
 fn checkpoint_path(job: Id, number: u32) -> String {
-    format!("file:/checkpoints/{job}/chk-{number}")
+    format!("{CHECKPOINTS}{job}/chk-{number}")
 }
 
 impl JobManager {
     /// Why no job can start from a path: a Java exception. Paths that this fake knows nothing of can be started from.
     pub(super) fn unreadable(&mut self, path: &str, now: Instant) -> Option<String> {
-        if let Some(rest) = path.strip_prefix("file:/checkpoints/") {
-            let (id, _) = rest.split_once("/chk-")?;
-            let job = self.process.jobs.get(&id.parse().ok()?)?;
+        if let Some(why) = self.storage.unreadable(path) {
+            return Some(why);
+        }
+        if let Some(job) = self.checkpointed(path) {
             let (newest, _) = job.checkpoint(now)?;
             let kept = match (job.state(now), job.retention.as_deref()) {
                 (State::Canceled, retention) => retention == Some("RETAIN_ON_CANCELLATION"),
@@ -181,7 +185,23 @@ impl JobManager {
             };
             return (!kept || checkpoint_path(job.id, newest) != path).then(|| not_there(path));
         }
-        self.storage.unreadable(path)
+        None
+    }
+
+    /// The job whose checkpoint is at a path.
+    fn checkpointed(&self, path: &str) -> Option<&Job> {
+        let (id, _) = path.strip_prefix(CHECKPOINTS)?.split_once("/chk-")?;
+        self.process.jobs.get(&id.parse().ok()?)
+    }
+
+    /// Reads a savepoint or a checkpoint: the count in it.
+    pub(super) fn restore(&mut self, path: &str) -> u64 {
+        if let Some(savepoint) = self.storage.at(path) {
+            savepoint.restores += 1;
+            return savepoint.count;
+        }
+        let job = self.checkpointed(path);
+        job.map_or(0, Job::count_at_end)
     }
 }
 

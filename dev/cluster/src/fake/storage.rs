@@ -1,6 +1,6 @@
 //! The files of savepoints: a ledger that outlives processes, as a file system does.
 
-use std::time::Instant;
+use std::{collections::BTreeMap, time::Instant};
 
 use super::job::Id;
 
@@ -38,9 +38,14 @@ pub struct FakeSavepoint {
     pub restores: u64,
 }
 
-/// All savepoints that were ever begun, in that order.
+/// The files that there ever were.
 #[derive(Default)]
-pub(super) struct Storage(pub(super) Vec<FakeSavepoint>);
+pub(super) struct Storage {
+    /// Savepoints, in the order in which they were begun.
+    pub(super) savepoints: Vec<FakeSavepoint>,
+    /// Checkpoints that were disposed of, wholly or in part.
+    disposed: BTreeMap<String, SavepointFiles>,
+}
 
 impl Storage {
     /// Makes a savepoint's directory in another. Returns its path.
@@ -53,7 +58,7 @@ impl Storage {
             hex.get(..6).unwrap_or_default(),
             unique.get(..12).unwrap_or_default()
         );
-        self.0.push(FakeSavepoint {
+        self.savepoints.push(FakeSavepoint {
             path: path.clone(),
             job_id: hex,
             trigger_id: trigger.to_string(),
@@ -70,12 +75,24 @@ impl Storage {
     pub(super) fn at(&mut self, path: &str) -> Option<&mut FakeSavepoint> {
         let path = spelled(path);
         let path = path.strip_suffix("/_metadata").unwrap_or(&path);
-        self.0.iter_mut().find(|savepoint| savepoint.path == path)
+        self.savepoints.iter_mut().find(|savepoint| savepoint.path == path)
+    }
+
+    /// Deletes a savepoint or a checkpoint, or a part of it.
+    pub(super) fn leave(&mut self, path: &str, files: SavepointFiles) {
+        match self.at(path) {
+            Some(savepoint) => savepoint.files = files,
+            None => _ = self.disposed.insert(spelled(path), files),
+        }
     }
 
     /// Why there is no reading from a path: a printed Java exception. Paths that were never written here are not looked at.
     pub(super) fn unreadable(&mut self, path: &str) -> Option<String> {
-        match self.at(path)?.files {
+        let files = match self.disposed.get(&spelled(path)) {
+            Some(files) => *files,
+            None => self.at(path)?.files,
+        };
+        match files {
             SavepointFiles::Complete => None,
             SavepointFiles::Gone => Some(not_there(path)),
             SavepointFiles::Partial | SavepointFiles::WithoutMetadata => Some(no_metadata(path)),
@@ -99,7 +116,7 @@ pub(super) fn not_there(path: &str) -> String {
     )
 }
 
-pub(super) fn no_metadata(path: &str) -> String {
+fn no_metadata(path: &str) -> String {
     format!(
         "java.io.FileNotFoundException: Cannot find meta data file '_metadata' in directory '{path}'. Please try to load \
          the checkpoint/savepoint directly from the metadata file instead of the directory."
