@@ -20,7 +20,9 @@ use super::{
     printed::{Refusal, missing_savepoint},
     program::{Main, Program},
     record::Submission,
-    replies, snapshots,
+    replies,
+    settings::Settings,
+    snapshots,
     storage::not_there,
     upload::Upload,
 };
@@ -243,17 +245,6 @@ fn check_jar(jm: &JobManager, jar_id: &str) -> Result<(), Refusal> {
     }
 }
 
-/// A duration in whole milliseconds or seconds, `100ms` or `5 s`; Flink knows more units.
-fn duration(text: &str) -> Option<Duration> {
-    let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit())?);
-    let number = number.parse().ok()?;
-    match unit.trim() {
-        "ms" => Some(Duration::from_millis(number)),
-        "s" => Some(Duration::from_secs(number)),
-        _ => None,
-    }
-}
-
 /// What `execute` does. Returns how long the job takes to be initialized.
 fn submit(
     jm: &mut JobManager,
@@ -283,31 +274,15 @@ fn submit(
         main.program,
         run.savepoint_path.clone(),
     );
-    let interval = run
-        .flink_configuration
-        .as_ref()
-        .and_then(|all| all.get("execution.checkpointing.interval"));
-    job.checkpoint_interval = interval.and_then(|text| duration(text)).or(main.checkpoint_interval);
-    job.retention = run.flink_configuration.as_ref().and_then(|all| {
-        all.get("execution.checkpointing.externalized-checkpoint-retention")
-            .cloned()
-    });
-    (job.on_snapshot, job.on_complete) = (main.on_snapshot, main.on_complete);
-    if run
-        .entry_class
-        .as_deref()
-        .is_some_and(|class| class.ends_with("StateMachineExample"))
-    {
-        job.checkpoint_interval = job.checkpoint_interval.or(Some(Duration::from_secs(2)));
-        job.native_only = !jm.options.is_1x();
-    }
+    let configuration = run.flink_configuration.clone().unwrap_or_default();
+    job.settings = Settings::read(&configuration, run.entry_class.as_deref(), main, jm.options.is_1x());
     jm.record.submissions.push(Submission {
         job_id: id.to_string(),
         time: Timestamp::now(),
         jar_id: jar_id.to_owned(),
         entry_class: run.entry_class.clone(),
         args: run.program_args_list.clone().unwrap_or_default(),
-        flink_configuration: run.flink_configuration.clone().unwrap_or_default(),
+        flink_configuration: configuration,
         savepoint_path: run.savepoint_path.clone(),
         parallelism,
     });

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{options::Behavior, program::Program, storage::Snapshot};
+use super::{program::Program, settings::Settings, storage::Snapshot};
 
 /// A JobID.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -126,15 +126,7 @@ pub(super) struct Job {
     pub(super) parallelism: u32,
     pub(super) program: Program,
     pub(super) savepoint: Option<String>,
-    /// How often it completes a checkpoint, if at all.
-    pub(super) checkpoint_interval: Option<Duration>,
-    /// `execution.checkpointing.externalized-checkpoint-retention`.
-    pub(super) retention: Option<String>,
-    /// `--on-snapshot` and `--on-complete`.
-    pub(super) on_snapshot: Option<Behavior>,
-    pub(super) on_complete: Option<Behavior>,
-    /// Whether its state cannot be written in the canonical format.
-    pub(super) native_only: bool,
+    pub(super) settings: Settings,
     /// The count that it was restored with.
     pub(super) restored_count: u64,
     /// The savepoints that its process remembers, oldest first.
@@ -157,11 +149,7 @@ impl Job {
             parallelism,
             program,
             savepoint,
-            checkpoint_interval: None,
-            retention: None,
-            on_snapshot: None,
-            on_complete: None,
-            native_only: false,
+            settings: Settings::default(),
             restored_count: 0,
             snapshots: Vec::new(),
             timeline: Vec::new(),
@@ -241,10 +229,14 @@ impl Job {
 
     /// The newest completed checkpoint: its number, and when it was triggered. They stop when the job ends.
     pub(super) fn checkpoint(&self, now: Instant) -> Option<(u32, Instant)> {
-        let (interval, began) = (self.checkpoint_interval?, self.last_entered(State::Running, now)?);
+        let (interval, began) = (
+            self.settings.checkpoint_interval?,
+            self.last_entered(State::Running, now)?,
+        );
         let until = self.ended(now).unwrap_or(now).saturating_duration_since(began);
-        let done = u32::try_from(until.as_millis() / interval.as_millis().max(1)).ok()?;
-        (done > 0 && self.has_slots).then(|| (done, began + interval * done))
+        let passed = u32::try_from(until.as_millis() / interval.as_millis().max(1)).ok()?;
+        let done = passed + u32::from(self.settings.checkpoints_at_once);
+        (done > 0 && self.has_slots).then(|| (done, began + interval * passed))
     }
 
     /// How many savepoints were begun.

@@ -40,6 +40,7 @@ mod record;
 mod replies;
 mod seen;
 mod serve;
+mod settings;
 mod snapshots;
 mod storage;
 mod tls;

@@ -127,10 +127,11 @@ impl JobManager {
                 &[&format!("{unknown}: Could not find Flink job ({id})")],
             );
         };
-        let cannot = (job.native_only && trigger.format == "CANONICAL").then_some(Behavior::Fails);
+        let settings = &job.settings;
+        let cannot = (settings.native_only && trigger.format == "CANONICAL").then_some(Behavior::Fails);
         let (snapshot, completion) = (
-            cannot.or(job.on_snapshot).unwrap_or(self.options.snapshot),
-            job.on_complete.unwrap_or(self.options.completion),
+            cannot.or(settings.on_snapshot).unwrap_or(self.options.snapshot),
+            settings.on_complete.unwrap_or(self.options.completion),
         );
         let state = job.state(now);
         if state == State::Initializing {
@@ -302,14 +303,10 @@ impl JobManager {
         }
     }
 
-    /// A task fails: with checkpoints the job restarts, without it ends.
+    /// A task fails: the job restarts or ends, as its strategy says.
     fn task_fails(&mut self, job: Id, now: Instant, cause: &str) {
-        let restarts = self
-            .process
-            .jobs
-            .get(&job)
-            .is_some_and(|job| job.checkpoint_interval.is_some());
-        if restarts {
+        let found = self.process.jobs.get(&job);
+        if found.is_some_and(|job| job.settings.is_restarted()) {
             let states = [
                 (Duration::ZERO, State::Restarting),
                 (Duration::from_millis(50), State::Running),

@@ -140,15 +140,15 @@ fn result(outcome: Outcome, is_savepoint: bool) -> Value {
 }
 
 pub(super) fn checkpoint_config(_: &JobManager, job: &Job, _: Instant) -> Value {
-    let interval = job.checkpoint_interval.map_or(i64::MAX, |interval| {
+    let interval = job.settings.checkpoint_interval.map_or(i64::MAX, |interval| {
         i64::try_from(interval.as_millis()).unwrap_or(i64::MAX)
     });
-    let (enabled, delete) = match job.retention.as_deref() {
+    let (enabled, delete) = match job.settings.retention.as_deref() {
         Some("RETAIN_ON_CANCELLATION") => (true, false),
         Some("DELETE_ON_CANCELLATION") => (true, true),
         _ => (false, true),
     };
-    let mode = if job.checkpoint_interval.is_some() {
+    let mode = if job.settings.checkpoint_interval.is_some() {
         "exactly_once"
     } else {
         "at_least_once"
@@ -177,13 +177,8 @@ impl JobManager {
         }
         if let Some(job) = self.checkpointed(path) {
             let (newest, _) = job.checkpoint(now)?;
-            let kept = match (job.state(now), job.retention.as_deref()) {
-                (State::Canceled, retention) => retention == Some("RETAIN_ON_CANCELLATION"),
-                (State::Failed, retention) => retention.is_some_and(|word| word != "NO_EXTERNALIZED_CHECKPOINTS"),
-                (State::Finished, _) => false,
-                _ => true,
-            };
-            return (!kept || checkpoint_path(job.id, newest) != path).then(|| not_there(path));
+            let there = job.settings.keeps_checkpoint(job.state(now)) && checkpoint_path(job.id, newest) == path;
+            return (!there).then(|| not_there(path));
         }
         None
     }
@@ -242,7 +237,7 @@ pub(super) fn checkpoints(jm: &JobManager, job: &Job, now: Instant) -> Value {
     let completed = job.checkpoint(now).map(|(id, at)| {
         json!({
             "id": id, "status": "COMPLETED", "is_savepoint": false, "trigger_timestamp": jm.millis(Some(at)),
-            "external_path": checkpoint_path(job.id, id), "discarded": false,
+            "external_path": checkpoint_path(job.id, id), "discarded": !job.settings.keeps_checkpoint(job.state(now)),
         })
     });
     let done = job.checkpoint(now).map_or(0, |(id, _)| id);
