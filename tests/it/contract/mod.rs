@@ -4,12 +4,17 @@
 //! The traps are those that were measured; a case's name says what must hold.
 
 mod cancel;
+mod dispose;
 mod fake;
+mod fake_state;
 mod hostile;
 mod jars;
 mod observe;
 mod restart;
 mod run;
+mod savepoint;
+mod state;
+mod stop;
 mod target;
 mod tls;
 
@@ -50,6 +55,13 @@ mod shared {
         observe::a_bounded_job_stays_in_the_list,
         observe::a_job_without_slots_is_running_all_the_same,
         observe::a_path_that_is_not_flinks_is_not_a_missing_job,
+        dispose::a_savepoint_is_disposed_of_once_and_restores_no_more,
+        dispose::a_savepoint_can_be_named_by_its_metadata,
+        dispose::a_savepoint_without_metadata_is_neither_disposed_of_nor_restored,
+        dispose::a_path_with_nothing_there_is_told_apart,
+        dispose::a_retained_checkpoint_restores_its_count_after_a_cancel_and_can_be_disposed_of,
+        dispose::a_checkpoint_that_is_not_retained_is_gone_after_a_cancel,
+        dispose::an_unknown_disposal_is_unknown,
         run::a_job_id_is_taken_once,
         run::four_runs_at_once_start_one_job,
         run::an_ended_job_keeps_its_id,
@@ -66,6 +78,26 @@ mod shared {
         run::a_missing_savepoint_uses_up_the_id,
         run::a_missing_class_is_refused,
         run::a_malformed_run_is_refused,
+        savepoint::a_savepoint_completes_under_its_directory_and_the_job_goes_on,
+        savepoint::one_trigger_makes_one_savepoint_however_often_it_is_sent,
+        savepoint::a_failure_is_remembered_under_its_trigger,
+        savepoint::an_unknown_trigger_is_unknown,
+        savepoint::a_savepoint_of_a_job_that_does_not_run_is_accepted_and_fails,
+        savepoint::a_savepoint_before_all_tasks_run_fails_and_harms_nothing,
+        savepoint::a_task_that_fails_in_a_savepoint_fails_its_job,
+        savepoint::a_task_that_fails_in_a_savepoint_restarts_a_job_that_may_restart,
+        savepoint::the_canonical_format_fails_a_job_of_2_x_that_the_native_one_does_not,
+        savepoint::the_configuration_of_checkpoints_is_told,
+        savepoint::the_first_checkpoint_of_2_x_comes_at_once,
+        savepoint::a_malformed_savepoint_is_refused,
+        stop::a_stop_ends_the_job_as_finished_and_its_savepoint_restores_the_count,
+        stop::the_savepoint_of_a_stop_is_found_in_the_history_when_its_trigger_is_lost,
+        stop::one_trigger_stops_once_however_often_it_is_sent,
+        stop::another_stop_of_a_stopped_job_fails_and_says_that_it_does_not_run,
+        stop::two_stops_at_once_are_never_both_done,
+        stop::a_stop_with_a_wrong_directory_leaves_the_job_running,
+        stop::a_stop_whose_job_fails_at_its_end_names_the_savepoint,
+        stop::a_stop_that_hangs_names_its_savepoint_when_the_job_is_cancelled,
     );
 }
 
@@ -73,12 +105,19 @@ mod alone {
     cases!(super::super::target::run_alone:
         restart::a_frozen_jobmanager_runs_the_job_after_the_thaw_and_once,
         restart::another_process_has_another_identity_and_no_memory,
+        restart::outcomes_are_gone_with_their_process_and_savepoints_are_not,
     );
 }
 
 mod without_submission {
     cases!(super::super::without_submission:
         jars::a_cluster_without_submission_says_so,
+    );
+}
+
+mod short_memory {
+    cases!(super::super::short_memory:
+        savepoint::an_outcome_expires_and_its_trigger_acts_again,
     );
 }
 
@@ -92,6 +131,10 @@ async fn upload_folder(which: target::Which, case: impl AsyncFnOnce(&target::Tar
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().to_str().unwrap();
     target::run_with(which, "web.upload.dir", path, case).await;
+}
+
+async fn short_memory(which: target::Which, case: impl AsyncFnOnce(&target::Target)) {
+    target::run_with(which, "rest.async.store-duration", "1 s", case).await;
 }
 
 async fn without_submission(which: target::Which, case: impl AsyncFnOnce(&target::Target)) {

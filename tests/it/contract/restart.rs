@@ -3,9 +3,12 @@
 use std::time::Duration;
 
 use devcluster::jars::TestJob;
-use flink_job_operator::flink::{FlinkError, JobState, RunReply};
+use flink_job_operator::flink::{DisposalStatus, FlinkError, JobState, RunReply, SavepointStatus};
 
-use super::target::{Target, new_id, request};
+use super::{
+    state::completed,
+    target::{Target, new_id, request},
+};
 
 /// Trap 4: requests that timed out on a frozen process have their effect after the thaw, and, with one JobID, one effect.
 pub async fn a_frozen_jobmanager_runs_the_job_after_the_thaw_and_once(flink: &Target) {
@@ -66,4 +69,25 @@ pub async fn another_process_has_another_identity_and_no_memory(flink: &Target) 
         Ok(RunReply::Started)
     );
     assert_eq!(flink.starts(finished), 2);
+}
+
+/// Trap 7: another process knows no trigger, of savepoints and of disposals; the savepoint itself is as good as before.
+pub async fn outcomes_are_gone_with_their_process_and_savepoints_are_not(flink: &Target) {
+    let jar = flink.jar().await;
+    let job = flink.running(&jar, &[]).await;
+    let request = flink.savepoint_request();
+    flink.client.trigger_savepoint(job, &request).await.unwrap();
+    let location = completed(flink.outcome(job, request.trigger_id).await);
+    let disposal = flink.client.dispose_savepoint("/nothing/there").await.unwrap();
+
+    flink.kill();
+    flink.start_again().await;
+    let status = flink.client.savepoint_status(job, request.trigger_id).await;
+    assert_eq!(status, Ok(SavepointStatus::Unknown));
+    let status = flink.client.disposal_status(disposal).await;
+    assert_eq!(status, Ok(DisposalStatus::Unknown));
+    flink.wait_for_taskmanagers().await;
+    let jar = flink.jar().await;
+    let restored = flink.restored(&jar, &location).await;
+    flink.stop(restored).await;
 }

@@ -25,7 +25,7 @@ pub enum Which {
     Real(FlinkVersion),
 }
 
-enum Server {
+pub(super) enum Server {
     Fake(Box<FakeFlink>),
     Shared(&'static Flink),
     Own(Box<Flink>),
@@ -33,7 +33,7 @@ enum Server {
 
 /// A Flink with a client for it.
 pub struct Target {
-    server: Server,
+    pub(super) server: Server,
     pub version: FlinkVersion,
     pub client: FlinkClient,
 }
@@ -84,6 +84,10 @@ pub async fn run_with(which: Which, key: &str, value: &str, case: impl AsyncFnOn
             let options = FakeOptions {
                 submission_enabled: (key, value) != ("web.submit.enable", "false"),
                 upload_dir: key == "web.upload.dir",
+                async_store_duration: match key {
+                    "rest.async.store-duration" => Duration::from_secs(1),
+                    _ => FakeOptions::default().async_store_duration,
+                },
                 task_managers: 0,
                 ..FakeOptions::default()
             };
@@ -148,7 +152,7 @@ impl Target {
         }
     }
 
-    fn real(&self) -> Option<&Flink> {
+    pub(super) fn real(&self) -> Option<&Flink> {
         match &self.server {
             Server::Fake(_) => None,
             Server::Shared(flink) => Some(flink),
@@ -216,7 +220,7 @@ impl Target {
         }
     }
 
-    async fn wait_for_taskmanagers(&self) {
+    pub(super) async fn wait_for_taskmanagers(&self) {
         if let Some(flink) = self.real() {
             flink.wait_for_taskmanagers().await.unwrap();
         }

@@ -1,0 +1,207 @@
+//! What only the fake can do with state: slow savepoints, disposals that break off, a late history, answers of others.
+
+use std::time::Duration;
+
+use devcluster::{
+    fake::{Action, Behavior, FakeFlink, FakeOptions, Fault, Reply, SavepointFiles},
+    jars::TestJob,
+};
+use flink_job_operator::flink::{
+    ClusterEndpoint, DisposalStatus, FailureKind, FlinkClient, FlinkError, JarContent, JobId, RunRequest,
+    SavepointFormat, SavepointRequest, SavepointStatus,
+};
+
+use super::{
+    state::{completed, failed, new_trigger, sooner_or_later},
+    target::{PATIENCE, new_id, request},
+};
+
+struct Fixture {
+    fake: FakeFlink,
+    client: FlinkClient,
+}
+
+async fn fixture(options: FakeOptions) -> Fixture {
+    let at_once = FakeOptions {
+        initializing: Duration::ZERO,
+        created: Duration::ZERO,
+        cancelling: Duration::ZERO,
+        disposal_takes: Duration::ZERO,
+        ..options
+    };
+    let fake = FakeFlink::start(at_once).await.unwrap();
+    let client = FlinkClient::new(&ClusterEndpoint::new(fake.url().parse().unwrap())).unwrap();
+    Fixture { fake, client }
+}
+
+fn savepoint() -> SavepointRequest {
+    SavepointRequest {
+        trigger_id: new_trigger(),
+        target_directory: "s3://bucket/savepoints".to_owned(),
+        format: SavepointFormat::Native,
+    }
+}
+
+impl Fixture {
+    fn job(&self) -> JobId {
+        let id = new_id();
+        assert!(self.fake.add_job(id, "counter"));
+        id
+    }
+
+    async fn outcome(&self, job: JobId, request: &SavepointRequest) -> SavepointStatus {
+        sooner_or_later("the outcome", async || {
+            let status = self.client.savepoint_status(job, request.trigger_id).await.unwrap();
+            (status != SavepointStatus::InProgress).then_some(status)
+        })
+        .await
+    }
+
+    async fn start_from(&self, path: &str) -> Result<JobId, FlinkError> {
+        let content = JarContent::from_bytes("PK".into());
+        let jar = self.client.upload_jar("any.jar", content).await.unwrap().id;
+        let run = RunRequest {
+            savepoint_path: Some(path.to_owned()),
+            ..request(new_id(), TestJob::Counter, &[])
+        };
+        self.client.run_jar(&jar, &run, PATIENCE).await.map(|_| run.job_id)
+    }
+}
+
+#[tokio::test]
+async fn a_thousand_savepoints_are_under_way_at_once_and_all_complete() {
+    let flink = fixture(FakeOptions {
+        savepoint_takes: Duration::from_secs(30),
+        ..FakeOptions::default()
+    })
+    .await;
+    let slow = flink.job();
+    let waits = savepoint();
+    flink.client.trigger_savepoint(slow, &waits).await.unwrap();
+    flink
+        .fake
+        .configure(|options| options.savepoint_takes = Duration::from_millis(300));
+    let jobs: Vec<JobId> = (0..1000).map(|_| flink.job()).collect();
+    let requests: Vec<SavepointRequest> = jobs.iter().map(|_| savepoint()).collect();
+    for (job, request) in jobs.iter().zip(&requests) {
+        flink.client.trigger_savepoint(*job, request).await.unwrap();
+    }
+    for (job, request) in jobs.iter().zip(&requests) {
+        completed(flink.outcome(*job, request).await);
+    }
+    let savepoints = flink.fake.savepoints();
+    let complete = savepoints
+        .iter()
+        .filter(|savepoint| savepoint.files == SavepointFiles::Complete);
+    assert_eq!((savepoints.len(), complete.count()), (1001, 1000));
+    let status = flink.client.savepoint_status(slow, waits.trigger_id).await;
+    assert_eq!(status, Ok(SavepointStatus::InProgress));
+}
+
+#[tokio::test]
+async fn the_history_is_as_late_as_asked() {
+    let flink = fixture(FakeOptions {
+        history_is_late: Duration::from_secs(600),
+        ..FakeOptions::default()
+    })
+    .await;
+    let (job, request) = (flink.job(), savepoint());
+    flink.client.trigger_savepoint(job, &request).await.unwrap();
+    let location = completed(flink.outcome(job, &request).await);
+    let before = flink.client.checkpoints(job).await.unwrap();
+    assert_eq!((before.savepoint, before.savepoints), (None, Vec::new()));
+    flink.fake.configure(|options| options.history_is_late = Duration::ZERO);
+    let after = flink.client.checkpoints(job).await.unwrap();
+    assert_eq!(after.savepoint.and_then(|savepoint| savepoint.path), Some(location));
+}
+
+#[tokio::test]
+async fn a_disposal_that_breaks_off_leaves_what_nobody_can_dispose_of() {
+    let flink = fixture(FakeOptions {
+        disposal: Behavior::Fails,
+        ..FakeOptions::default()
+    })
+    .await;
+    let (job, request) = (flink.job(), savepoint());
+    flink.client.trigger_savepoint(job, &request).await.unwrap();
+    let location = completed(flink.outcome(job, &request).await);
+    for expected in [FailureKind::Other, FailureKind::NoMetadata] {
+        let trigger = flink.client.dispose_savepoint(&location).await.unwrap();
+        let kind = sooner_or_later("the outcome", async || {
+            let status = flink.client.disposal_status(trigger).await.unwrap();
+            if let DisposalStatus::Failed(failure) = status {
+                return Some(failure.kind);
+            }
+            assert_eq!(status, DisposalStatus::InProgress);
+            None
+        });
+        assert_eq!(kind.await, expected);
+        assert_eq!(flink.fake.savepoints()[0].files, SavepointFiles::WithoutMetadata);
+    }
+    flink.start_from(&location).await.unwrap_err();
+}
+
+#[tokio::test]
+async fn a_savepoint_under_way_dies_with_its_process_and_leaves_a_directory() {
+    let flink = fixture(FakeOptions {
+        savepoint_takes: Duration::from_secs(30),
+        ..FakeOptions::default()
+    })
+    .await;
+    let (job, request) = (flink.job(), savepoint());
+    flink.client.trigger_savepoint(job, &request).await.unwrap();
+    flink.fake.restart_jobmanager(true).await.unwrap();
+    let status = flink.client.savepoint_status(job, request.trigger_id).await;
+    assert_eq!(status, Ok(SavepointStatus::Unknown));
+    assert!(flink.client.checkpoints(job).await.unwrap().savepoints.is_empty());
+    let left = flink.fake.savepoints();
+    assert_eq!((left.len(), left[0].files), (1, SavepointFiles::Partial));
+    flink.start_from(&left[0].path).await.unwrap_err();
+}
+
+#[tokio::test]
+async fn a_stop_breaks_off_a_savepoint_that_is_under_way() {
+    let flink = fixture(FakeOptions {
+        savepoint_takes: Duration::from_millis(300),
+        ..FakeOptions::default()
+    })
+    .await;
+    let (job, first, stop) = (flink.job(), savepoint(), savepoint());
+    flink.client.trigger_savepoint(job, &first).await.unwrap();
+    flink.client.stop_with_savepoint(job, &stop).await.unwrap();
+    assert_eq!(failed(flink.outcome(job, &first).await).kind, FailureKind::Other);
+    let location = completed(flink.outcome(job, &stop).await);
+    let second = flink.start_from(&location).await.unwrap();
+    let restores = flink
+        .fake
+        .savepoints()
+        .into_iter()
+        .find(|savepoint| savepoint.path == location);
+    assert_eq!(
+        restores.map(|savepoint| (savepoint.restores, savepoint.stops_job)),
+        Some((1, true))
+    );
+    assert!(flink.fake.jobs().iter().any(|job| job.id == second.to_string()));
+}
+
+/// "I do not know this trigger" leads to another savepoint, so only Flink itself is believed.
+#[tokio::test]
+async fn a_404_that_is_not_flinks_does_not_make_a_trigger_unknown() {
+    let flink = fixture(FakeOptions::default()).await;
+    let (job, request) = (flink.job(), savepoint());
+    flink.client.trigger_savepoint(job, &request).await.unwrap();
+    for reply in [
+        Reply::html(404),
+        Reply::json(404, "{}"),
+        Reply::json(404, r#"{"errors":["no healthy upstream"]}"#),
+        Reply::json(404, r#"{"errors":["Not found: /jobs"]}"#),
+    ] {
+        let fault = flink.fake.inject(Fault::on("GET", "*", Action::Answer(reply)));
+        let status = flink.client.savepoint_status(job, request.trigger_id).await;
+        assert!(matches!(status, Err(FlinkError::NotFlink(_))), "{status:?}");
+        let status = flink.client.disposal_status(request.trigger_id).await;
+        assert!(matches!(status, Err(FlinkError::NotFlink(_))), "{status:?}");
+        fault.remove();
+    }
+    completed(flink.outcome(job, &request).await);
+}
