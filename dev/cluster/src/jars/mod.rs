@@ -6,7 +6,7 @@ mod test_jobs;
 
 use std::path::PathBuf;
 
-pub use ledger::{Ledger, MainStart, SourceStart};
+pub use ledger::{Ledger, MainStart, SnapshotTaken, SourceStart};
 pub use test_jobs::TestJob;
 
 use crate::{

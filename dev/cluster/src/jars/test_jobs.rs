@@ -48,7 +48,8 @@ const SOURCES: &[(&str, &str)] = sources![
 /// writes a snapshot with `--on-snapshot fail|hang`, and when one is complete with `--on-complete fail|hang`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TestJob {
-    /// Runs for ever, named `counter`; keeps its count with `--checkpoint-ms N`.
+    /// Runs for ever, named `counter`; keeps its count in checkpoints, every `--checkpoint-ms N` or as
+    /// `execution.checkpointing.interval` says.
     Counter,
     /// Finishes at once, or after about `--seconds N`; named `bounded`.
     Bounded,

@@ -10,9 +10,16 @@ import org.apache.flink.runtime.state.FunctionInitializationContext;
 import org.apache.flink.runtime.state.FunctionSnapshotContext;
 import org.apache.flink.streaming.api.checkpoint.CheckpointedFunction;
 
-/** Counts what passes. It runs in the task of the source, so its start is the start of the source. */
+/**
+ * Counts what passes. It runs in the task of the source, so its start is the start of the source.
+ *
+ * <p>The ledger gets a line for each start, with the count that was restored, each snapshot, with the count in it, each end,
+ * and ten times a second while it counts.
+ */
 final class Counter extends RichMapFunction<Long, Long> implements CheckpointedFunction, CheckpointListener {
     private static final long serialVersionUID = 1;
+    /** Between two lines about counting, in nanoseconds. */
+    private static final long SILENCE = 100_000_000;
 
     private final Ledger ledger;
     private final long pause;
@@ -22,6 +29,7 @@ final class Counter extends RichMapFunction<Long, Long> implements CheckpointedF
 
     private transient ListState<Long> kept;
     private long count;
+    private long told;
 
     Counter(Ledger ledger, long pause, long failAfter, String onSnapshot, String onComplete) {
         this.ledger = ledger;
@@ -41,12 +49,13 @@ final class Counter extends RichMapFunction<Long, Long> implements CheckpointedF
 
     @Override
     public void open(OpenContext context) throws Exception {
-        ledger.add("source "
-                + getRuntimeContext().getJobInfo().getJobId()
-                + " "
-                + getRuntimeContext().getTaskInfo().getAttemptNumber()
-                + " "
-                + count);
+        tell("source", getRuntimeContext().getTaskInfo().getAttemptNumber());
+    }
+
+    /** Adds a line: what, which job, a number, and the count. */
+    private void tell(String what, long number) throws Exception {
+        ledger.add(what + " " + getRuntimeContext().getJobInfo().getJobId() + " " + number + " " + count);
+        told = System.nanoTime();
     }
 
     @Override
@@ -55,8 +64,16 @@ final class Counter extends RichMapFunction<Long, Long> implements CheckpointedF
             throw new IllegalStateException("the task fails on purpose after " + count + " records");
         }
         count++;
+        if (System.nanoTime() - told >= SILENCE) {
+            tell("count", getRuntimeContext().getTaskInfo().getAttemptNumber());
+        }
         Thread.sleep(pause);
         return number;
+    }
+
+    @Override
+    public void close() throws Exception {
+        tell("end", getRuntimeContext().getTaskInfo().getAttemptNumber());
     }
 
     @Override
@@ -64,6 +81,7 @@ final class Counter extends RichMapFunction<Long, Long> implements CheckpointedF
         misbehave(onSnapshot, "the snapshot");
         kept.clear();
         kept.add(count);
+        tell("snapshot", context.getCheckpointId());
     }
 
     @Override

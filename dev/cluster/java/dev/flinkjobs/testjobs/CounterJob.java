@@ -1,6 +1,6 @@
 package dev.flinkjobs.testjobs;
 
-/** Counts for ever. {@code --checkpoint-ms N} turns checkpoints on. */
+/** Counts for ever. {@code --checkpoint-ms N} turns checkpoints on, as {@code execution.checkpointing.interval} does. */
 public final class CounterJob {
     private CounterJob() {}
 
