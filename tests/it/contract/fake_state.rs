@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use devcluster::{
-    fake::{Action, Behavior, FakeFlink, FakeOptions, Fault, Reply, SavepointFiles},
+    fake::{Action, Behavior, FakeFlink, FakeJob, FakeOptions, Fault, Reply, SavepointFiles},
     jars::TestJob,
 };
 use flink_job_operator::flink::{
-    ClusterEndpoint, DisposalStatus, FailureKind, FlinkClient, FlinkError, JarContent, JobId, RunRequest,
+    ClusterEndpoint, DisposalStatus, FailureKind, FlinkClient, FlinkError, JarContent, JarId, JobId, RunRequest,
     SavepointFormat, SavepointRequest, SavepointStatus,
 };
 
@@ -57,14 +57,32 @@ impl Fixture {
         .await
     }
 
-    async fn start_from(&self, path: &str) -> Result<JobId, FlinkError> {
+    async fn jar(&self) -> JarId {
         let content = JarContent::from_bytes("PK".into());
-        let jar = self.client.upload_jar("any.jar", content).await.unwrap().id;
+        self.client.upload_jar("any.jar", content).await.unwrap().id
+    }
+
+    async fn start_from(&self, path: &str) -> Result<JobId, FlinkError> {
         let run = RunRequest {
             savepoint_path: Some(path.to_owned()),
             ..request(new_id(), TestJob::Counter, &[])
         };
+        let jar = self.jar().await;
         self.client.run_jar(&jar, &run, PATIENCE).await.map(|_| run.job_id)
+    }
+
+    fn of(&self, job: JobId) -> FakeJob {
+        let id = job.to_string();
+        self.fake.jobs().into_iter().find(|job| job.id == id).unwrap()
+    }
+
+    async fn disposed(&self, path: &str) -> DisposalStatus {
+        let trigger = self.client.dispose_savepoint(path).await.unwrap();
+        sooner_or_later("the outcome", async || {
+            let status = self.client.disposal_status(trigger).await.unwrap();
+            (status != DisposalStatus::InProgress).then_some(status)
+        })
+        .await
     }
 }
 
@@ -98,6 +116,51 @@ async fn a_thousand_savepoints_are_under_way_at_once_and_all_complete() {
     assert_eq!(status, Ok(SavepointStatus::InProgress));
 }
 
+/// As with high availability: from its newest checkpoint, and not from the beginning.
+#[tokio::test]
+async fn a_recovered_job_counts_on_from_its_newest_checkpoint() {
+    let flink = fixture(FakeOptions::default()).await;
+    let mut run = request(new_id(), TestJob::Counter, &[]);
+    for (key, value) in [
+        ("execution.checkpointing.interval", "200 ms"),
+        ("execution.checkpointing.dir", "s3://bucket/checkpoints"),
+    ] {
+        run.flink_configuration.insert(key.to_owned(), value.to_owned());
+    }
+    let (jar, job) = (flink.jar().await, run.job_id);
+    flink.client.run_jar(&jar, &run, PATIENCE).await.unwrap();
+    let newest = async || flink.client.checkpoints(job).await.unwrap().completed;
+    let before = sooner_or_later("a checkpoint with a count", async || {
+        newest().await.filter(|point| point.id > 2)
+    })
+    .await;
+    flink.fake.kill_jobmanager();
+    let counted = flink.of(job).count;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    flink.fake.start_jobmanager(true).await.unwrap();
+    let recovered = flink.of(job).count;
+    assert!(recovered >= 20 && recovered <= counted, "{recovered} of {counted}");
+    let after = sooner_or_later("another checkpoint", async || {
+        newest().await.filter(|point| point.id > before.id)
+    })
+    .await;
+    let directory = format!("s3://bucket/checkpoints/{job}");
+    assert_eq!(after.path, Some(format!("{directory}/chk-{}", after.id)));
+    // Older ones are gone; the newest is there for a process that knows nothing of the job.
+    flink.fake.restart_jobmanager(false).await.unwrap();
+    let mut restored = Vec::new();
+    for n in 1..after.id + 100 {
+        if let Ok(job) = flink.start_from(&format!("{directory}/chk-{n}")).await {
+            restored.push((n, i64::try_from(flink.of(job).restored_count).unwrap()));
+        }
+    }
+    // The first of each of its two lives was taken at once.
+    assert!(
+        restored.len() == 1 && restored[0].1 == 20 * (restored[0].0 - 2),
+        "{restored:?}"
+    );
+}
+
 #[tokio::test]
 async fn the_history_is_as_late_as_asked() {
     let flink = fixture(FakeOptions {
@@ -126,16 +189,11 @@ async fn a_disposal_that_breaks_off_leaves_what_nobody_can_dispose_of() {
     flink.client.trigger_savepoint(job, &request).await.unwrap();
     let location = completed(flink.outcome(job, &request).await);
     for expected in [FailureKind::Other, FailureKind::NoMetadata] {
-        let trigger = flink.client.dispose_savepoint(&location).await.unwrap();
-        let kind = sooner_or_later("the outcome", async || {
-            let status = flink.client.disposal_status(trigger).await.unwrap();
-            if let DisposalStatus::Failed(failure) = status {
-                return Some(failure.kind);
-            }
-            assert_eq!(status, DisposalStatus::InProgress);
-            None
-        });
-        assert_eq!(kind.await, expected);
+        let status = flink.disposed(&location).await;
+        let DisposalStatus::Failed(failure) = status else {
+            panic!("{status:?}");
+        };
+        assert_eq!(failure.kind, expected);
         assert_eq!(flink.fake.savepoints()[0].files, SavepointFiles::WithoutMetadata);
     }
     flink.start_from(&location).await.unwrap_err();

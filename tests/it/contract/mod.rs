@@ -106,6 +106,7 @@ mod alone {
         restart::a_frozen_jobmanager_runs_the_job_after_the_thaw_and_once,
         restart::another_process_has_another_identity_and_no_memory,
         restart::outcomes_are_gone_with_their_process_and_savepoints_are_not,
+        restart::a_checkpoint_outlives_its_process_and_restores_the_count,
     );
 }
 

@@ -6,7 +6,7 @@ use devcluster::jars::TestJob;
 use flink_job_operator::flink::{DisposalStatus, FlinkError, JobState, RunReply, SavepointStatus};
 
 use super::{
-    state::completed,
+    state::{completed, sooner_or_later},
     target::{Target, new_id, request},
 };
 
@@ -69,6 +69,31 @@ pub async fn another_process_has_another_identity_and_no_memory(flink: &Target) 
         Ok(RunReply::Started)
     );
     assert_eq!(flink.starts(finished), 2);
+}
+
+/// Its job is lost with the process, and can go on from there.
+pub async fn a_checkpoint_outlives_its_process_and_restores_the_count(flink: &Target) {
+    let jar = flink.jar().await;
+    let mut run = flink.counting(&[]);
+    let key = "execution.checkpointing.interval";
+    run.flink_configuration.insert(key.to_owned(), "6 s".to_owned());
+    let job = flink.run_counting(&jar, &run).await;
+    // The first one of 2.x may be empty.
+    let newest = sooner_or_later("a checkpoint", async || {
+        let completed = flink.client.checkpoints(job).await.unwrap().completed;
+        completed.filter(|checkpoint| checkpoint.id >= 2)
+    });
+    let path = newest.await.path.unwrap();
+    let counted = flink.count(job);
+    // The answer is up to 3 s old, so there is no newer one yet.
+    flink.kill();
+    flink.start_again().await;
+    assert_eq!(flink.listed(job).await, None);
+    flink.wait_for_taskmanagers().await;
+    let jar = flink.jar().await;
+    let second = flink.restored(&jar, &path).await;
+    assert!(flink.restored_count(second) <= counted, "more than was counted");
+    flink.stop(second).await;
 }
 
 /// Trap 7: another process knows no trigger, of savepoints and of disposals; the savepoint itself is as good as before.

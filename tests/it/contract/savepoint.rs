@@ -167,6 +167,10 @@ pub async fn a_task_that_fails_in_a_savepoint_fails_its_job(flink: &Target) {
     let root = failure.root_cause().unwrap();
     assert!(root.message.starts_with("the task fails on purpose"), "{root}");
     flink.reaches(job, JobState::Failed).await;
+    sooner_or_later("what there was of it is deleted", async || {
+        (flink.savepoints_in(&request.target_directory) == 0).then_some(())
+    })
+    .await;
 }
 
 pub async fn a_task_that_fails_in_a_savepoint_restarts_a_job_that_may_restart(flink: &Target) {

@@ -144,6 +144,18 @@ impl Target {
         }
     }
 
+    /// What a job has counted so far, or in all.
+    pub fn count(&self, id: JobId) -> u64 {
+        let id = id.to_string();
+        match &self.server {
+            Server::Fake(fake) => {
+                let jobs = fake.jobs();
+                jobs.iter().find(|job| job.id == id).map_or(0, |job| job.count)
+            }
+            Server::Shared(_) | Server::Own(_) => self.ledger().and_then(|ledger| ledger.count(&id)).unwrap_or(0),
+        }
+    }
+
     /// Waits until all tasks of a job run. The job list is not late, as the details of a job are.
     pub async fn tasks_run(&self, id: JobId) {
         let id = id.to_string();
@@ -186,14 +198,14 @@ impl Target {
         failure.kind
     }
 
-    /// How many savepoints were begun in a directory.
+    /// How many savepoints are in a directory, or under way.
     pub fn savepoints_in(&self, directory: &str) -> usize {
         match &self.server {
             Server::Fake(fake) => {
                 let within = format!("file:{directory}/");
                 let all = fake.savepoints();
                 all.iter()
-                    .filter(|savepoint| savepoint.path.starts_with(&within))
+                    .filter(|savepoint| savepoint.path.starts_with(&within) && savepoint.files != SavepointFiles::Gone)
                     .count()
             }
             Server::Shared(_) | Server::Own(_) => fs::read_dir(directory).map_or(0, Iterator::count),

@@ -22,6 +22,10 @@ pub async fn a_stop_ends_the_job_as_finished_and_its_savepoint_restores_the_coun
     assert!(lies_under(&location, &request.target_directory), "{location}");
     assert_eq!(flink.left_of(&location), Left::All);
     let second = flink.restored(&jar, &location).await;
+    // Nothing is counted after the savepoint, and all of it is in there.
+    let restored = flink.restored_count(second);
+    assert_eq!(restored, flink.count(job));
+    sooner_or_later("it counts on", async || (flink.count(second) > restored).then_some(())).await;
     flink.stop(second).await;
 }
 

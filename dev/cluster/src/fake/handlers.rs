@@ -297,7 +297,7 @@ fn submit(
         return Err(Refusal::program(&main_error, &causes.each_ref().map(String::as_str)));
     }
     if let Some(path) = &run.savepoint_path {
-        job.restored_count = jm.restore(path);
+        job.restore(jm.restore(path, now));
     }
     jm.accept(job, now);
     Ok(jm.options.initializing)

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{program::Program, settings::Settings, storage::Snapshot};
+use super::{program::Program, progress::Progress, settings::Settings, storage::Snapshot};
 
 /// A JobID.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -129,14 +129,15 @@ pub(super) struct Job {
     pub(super) settings: Settings,
     /// The count that it was restored with.
     pub(super) restored_count: u64,
+    pub(super) progress: Progress,
     /// The savepoints that its process remembers, oldest first.
     pub(super) snapshots: Vec<Snapshot>,
     /// In the order of time; entries after now have not happened yet.
     timeline: Vec<(Instant, State)>,
     /// Why it fails, once it does: a printed Java exception.
     pub(super) failure: Option<String>,
-    /// Whether its tasks have slots. Without, they stay SCHEDULED while the job is RUNNING already.
-    pub(super) has_slots: bool,
+    /// Since when its tasks have slots. Without, they stay SCHEDULED while the job is RUNNING already.
+    pub(super) slots_since: Option<Instant>,
     /// Whether it still counts as running; settled when its end is processed.
     pub(super) live: bool,
 }
@@ -151,10 +152,11 @@ impl Job {
             savepoint,
             settings: Settings::default(),
             restored_count: 0,
+            progress: Progress::default(),
             snapshots: Vec::new(),
             timeline: Vec::new(),
             failure: None,
-            has_slots: false,
+            slots_since: None,
             live: true,
         }
     }
@@ -172,9 +174,13 @@ impl Job {
         vec![created, running]
     }
 
+    pub(super) fn has_slots(&self) -> bool {
+        self.slots_since.is_some()
+    }
+
     /// Gives the tasks their slots: from here on the program makes progress.
     pub(super) fn deploy(&mut self, now: Instant) -> Option<Instant> {
-        self.has_slots = true;
+        self.slots_since = Some(now);
         let running = self.timeline.last().map_or(now, |(at, _)| now.max(*at));
         let (after, state) = if let Program::Bounded { runs_for } = self.program {
             (runs_for, State::Finished)
@@ -200,6 +206,7 @@ impl Job {
     /// Nothing happens any more: the process that would make it happen is dead.
     pub(super) fn freeze(&mut self, now: Instant) {
         self.timeline.retain(|(at, _)| *at <= now);
+        self.halt(now);
     }
 
     fn entered(&self, now: Instant) -> Option<(Instant, State)> {
@@ -219,42 +226,25 @@ impl Job {
             .map(|(at, _)| *at)
     }
 
+    /// When it last entered a state, and when it left it, if it has.
+    pub(super) fn last_stay(&self, state: State, now: Instant) -> Option<(Instant, Option<Instant>)> {
+        let past = self.timeline.iter().rev().filter(|(at, _)| *at <= now);
+        let mut left = None;
+        for (at, entered) in past {
+            if *entered == state {
+                return Some((*at, left));
+            }
+            left = Some(*at);
+        }
+        None
+    }
+
     pub(super) fn started(&self) -> Option<Instant> {
         self.timeline.first().map(|(at, _)| *at)
     }
 
     pub(super) fn modified(&self, now: Instant) -> Option<Instant> {
         self.entered(now).map(|(at, _)| at)
-    }
-
-    /// The newest completed checkpoint: its number, and when it was triggered. They stop when the job ends.
-    pub(super) fn checkpoint(&self, now: Instant) -> Option<(u32, Instant)> {
-        let (interval, began) = (
-            self.settings.checkpoint_interval?,
-            self.last_entered(State::Running, now)?,
-        );
-        let until = self.ended(now).unwrap_or(now).saturating_duration_since(began);
-        let passed = u32::try_from(until.as_millis() / interval.as_millis().max(1)).ok()?;
-        let done = passed + u32::from(self.settings.checkpoints_at_once);
-        (done > 0 && self.has_slots).then(|| (done, began + interval * passed))
-    }
-
-    /// How many savepoints were begun.
-    pub(super) fn taken(&self) -> u32 {
-        u32::try_from(self.snapshots.len()).unwrap_or(u32::MAX)
-    }
-
-    /// What it has counted: a hundred a second since it runs, on top of what was restored.
-    pub(super) fn count(&self, now: Instant) -> u64 {
-        let ran = self
-            .last_entered(State::Running, now)
-            .map_or(0, |began| now.saturating_duration_since(began).as_millis() / 10);
-        self.restored_count + u64::try_from(ran).unwrap_or_default()
-    }
-
-    /// What it had counted when it ended; a checkpoint that is kept has about that.
-    pub(super) fn count_at_end(&self) -> u64 {
-        self.timeline.last().map_or(0, |(at, _)| self.count(*at))
     }
 
     /// When it ended, if it has.

@@ -118,7 +118,7 @@ impl JobManager {
             return;
         };
         let Some(ended) = job.ended(at) else { return };
-        let (parallelism, had_slots) = (job.parallelism, job.has_slots);
+        let (parallelism, had_slots) = (job.parallelism, job.has_slots());
         if job.live {
             job.live = false;
             self.record.ended(id);
@@ -129,7 +129,9 @@ impl JobManager {
             }
             self.give_slots(at);
         } else if ended + self.options.expiration <= at {
-            self.process.jobs.remove(&id);
+            if let Some(job) = self.process.jobs.remove(&id) {
+                self.leave_checkpoint(&job, at);
+            }
             if self.options.forgets_expired {
                 self.process.remembered.remove(&id);
             }
@@ -199,6 +201,9 @@ impl JobManager {
         if failure.is_some() {
             job.failure = failure;
         }
+        if states.iter().any(|(_, state)| *state == State::Running) {
+            job.interrupt(now);
+        }
         let times = job.turn(now, states);
         self.abort(id, now);
         self.schedule(id, times);
@@ -223,9 +228,10 @@ impl JobManager {
             return false;
         };
         self.overview = None;
+        self.leave_checkpoint(&job, now);
         if job.live {
             self.record.ended(id);
-            if job.has_slots {
+            if job.has_slots() {
                 self.process.free_slots += job.parallelism;
             }
         }
@@ -252,12 +258,16 @@ impl JobManager {
         if self.options.upload_dir {
             self.process.jars = old.jars;
         }
-        for (id, mut job) in old.jobs.into_iter().filter(|(_, job)| job.live) {
-            if !keep_jobs {
-                self.record.ended(id);
+        for (id, mut job) in old.jobs {
+            if !(job.live && keep_jobs) {
+                self.leave_checkpoint(&job, now);
+                if job.live {
+                    self.record.ended(id);
+                }
                 continue;
             }
-            job.has_slots = false;
+            job.interrupt(now);
+            job.slots_since = None;
             job.snapshots.clear();
             let times = job.start(now, self.pace());
             self.record.recoveries += 1;
@@ -363,9 +373,9 @@ mod tests {
         let mut jm = JobManager::new(options, now);
         jm.accept(job(1, 2, Program::Streaming), now);
         jm.accept(job(2, 1, Program::Streaming), now);
-        assert_eq!((jm.free_slots(), jm.process.jobs[&Id([2; 16])].has_slots), (0, false));
+        assert_eq!((jm.free_slots(), jm.process.jobs[&Id([2; 16])].has_slots()), (0, false));
         assert!(jm.cancel(Id([1; 16]), now));
-        assert_eq!((jm.free_slots(), jm.process.jobs[&Id([2; 16])].has_slots), (1, true));
+        assert_eq!((jm.free_slots(), jm.process.jobs[&Id([2; 16])].has_slots()), (1, true));
         assert!(!jm.cancel(Id([1; 16]), now), "it has ended");
     }
 

@@ -25,8 +25,10 @@
 //!
 //! Savepoints are entries of a ledger, [`FakeFlink::savepoints`], that outlives processes. They fail or hang as
 //! [`FakeOptions`] says, or with `--on-snapshot fail|hang` and `--on-complete fail|hang`; directories below `/proc` cannot be
-//! written. Jobs count a hundred a second, and keep their count over a restore.
+//! written. Jobs count a hundred a second; they go on from the count of what they are restored from, and fall back to that
+//! of their newest checkpoint when they are restarted.
 
+mod disposals;
 mod endpoints;
 mod faults;
 mod handlers;
@@ -36,6 +38,7 @@ mod operations;
 mod options;
 mod printed;
 mod program;
+mod progress;
 mod record;
 mod replies;
 mod seen;
@@ -44,6 +47,7 @@ mod settings;
 mod snapshots;
 mod storage;
 mod tls;
+mod triggers;
 mod upload;
 
 use std::{
@@ -237,10 +241,15 @@ impl FakeFlink {
     }
 
     fn with_job(&self, id: impl Display, act: impl FnOnce(&mut JobManager, Id, Instant) -> bool) -> bool {
+        self.with(|jm, now| id.to_string().parse().is_ok_and(|id| act(jm, id, now)))
+    }
+
+    /// Acts under the lock, with everything up to date.
+    fn with<T>(&self, act: impl FnOnce(&mut JobManager, Instant) -> T) -> T {
         let now = Instant::now();
         let mut jm = self.shared.jobmanager.lock();
         jm.advance(now);
-        id.to_string().parse().is_ok_and(|id| act(&mut jm, id, now))
+        act(&mut jm, now)
     }
 
     /// Adds a running job that nobody submitted through REST, and returns its id.

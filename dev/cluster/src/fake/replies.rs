@@ -29,7 +29,7 @@ fn task_state(job: &Job, now: Instant) -> &'static str {
     match job.state(now) {
         State::Initializing => "initializing",
         State::Created => "created",
-        State::Running if job.has_slots => "running",
+        State::Running if job.has_slots() => "running",
         State::Running | State::Restarting => "scheduled",
         State::Cancelling => "canceling",
         State::Canceled => "canceled",
@@ -92,6 +92,7 @@ pub(super) fn jobmanager_config(jm: &JobManager) -> Value {
     let mut entries: BTreeMap<String, String> = jm.options.configuration.iter().cloned().collect();
     entries.insert("web.tmpdir".to_owned(), web_folder(jm));
     entries.insert("parallelism.default".to_owned(), "1".to_owned());
+    entries.insert("execution.checkpointing.dir".to_owned(), jm.checkpoints().to_owned());
     if jm.options.upload_dir {
         entries.insert("web.upload.dir".to_owned(), "/opt/flink/uploads".to_owned());
     }

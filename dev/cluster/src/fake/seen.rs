@@ -21,6 +21,8 @@ pub struct FakeJob {
     pub parallelism: u32,
     /// The count that it was restored with; 0 for an empty start.
     pub restored_count: u64,
+    /// What it has counted by now, or when it ended.
+    pub count: u64,
 }
 
 /// An uploaded jar as the fake has it.
@@ -38,10 +40,7 @@ pub struct FakeJar {
 
 impl FakeFlink {
     fn read<T>(&self, read: impl FnOnce(&JobManager, Instant) -> T) -> T {
-        let now = Instant::now();
-        let mut jm = self.shared.jobmanager.lock();
-        jm.advance(now);
-        read(&jm, now)
+        self.with(|jm, now| read(jm, now))
     }
 
     /// The jobs in its list.
@@ -53,6 +52,7 @@ impl FakeFlink {
             state: job.state(now).word(),
             parallelism: job.parallelism,
             restored_count: job.restored_count,
+            count: job.count(now),
         };
         self.read(|jm, now| jm.process.jobs.values().map(|j| job(j, now)).collect())
     }

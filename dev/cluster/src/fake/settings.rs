@@ -11,6 +11,8 @@ pub(super) struct Settings {
     pub(super) checkpoint_interval: Option<Duration>,
     /// Whether the first checkpoint is taken as soon as all tasks run. 1.x waits for a random part of the interval.
     pub(super) checkpoints_at_once: bool,
+    /// `execution.checkpointing.dir`, when it is not the cluster's.
+    pub(super) checkpoint_directory: Option<String>,
     /// `execution.checkpointing.externalized-checkpoint-retention`.
     pub(super) retention: Option<String>,
     /// `restart-strategy.type`.
@@ -38,6 +40,8 @@ impl Settings {
         Self {
             checkpoint_interval: interval,
             checkpoints_at_once: !is_1x,
+            checkpoint_directory: configured("execution.checkpointing.dir")
+                .or_else(|| configured("state.checkpoints.dir")),
             retention: configured("execution.checkpointing.externalized-checkpoint-retention"),
             restart_strategy: configured("restart-strategy.type"),
             on_snapshot: main.on_snapshot,

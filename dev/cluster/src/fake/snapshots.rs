@@ -10,9 +10,10 @@ use super::{
     handlers::{Body, Handled, job_id, reading},
     job::{Id, Job, State},
     jobmanager::JobManager,
-    operations::{Outcome, Trigger},
+    operations::Outcome,
     printed::{Refusal, printed},
-    storage::{Snapshot, not_there},
+    storage::Snapshot,
+    triggers::Trigger,
 };
 
 /// `web.checkpoints.history`.
@@ -101,7 +102,7 @@ fn trigger_id(text: &str) -> Result<Id, Refusal> {
 
 pub(super) fn savepoint_status(shared: &Shared, job: &str, trigger: &str) -> Handled {
     let (job, trigger) = (job_id(job)?, trigger_id(trigger)?);
-    let outcome = reading(shared, |jm, now| jm.outcome_of_trigger(job, trigger, now));
+    let outcome = reading(shared, |jm, now| jm.outcome((Some(job), trigger), now));
     let outcome = outcome.ok_or_else(|| Refusal::trigger_not_found(trigger, Some(job)))?;
     Ok(result(outcome, true))
 }
@@ -116,7 +117,7 @@ pub(super) fn dispose(shared: &Shared, body: &Body) -> Handled {
 
 pub(super) fn disposal_status(shared: &Shared, trigger: &str) -> Handled {
     let trigger = trigger_id(trigger)?;
-    let outcome = reading(shared, |jm, now| jm.outcome_of_disposal(trigger, now));
+    let outcome = reading(shared, |jm, now| jm.outcome((None, trigger), now));
     let outcome = outcome.ok_or_else(|| Refusal::trigger_not_found(trigger, None))?;
     Ok(result(outcome, false))
 }
@@ -161,45 +162,6 @@ pub(super) fn checkpoint_config(_: &JobManager, job: &Job, _: Instant) -> Value 
     })
 }
 
-/// Where checkpoints are.
-pub(super) const CHECKPOINTS: &str = "file:/checkpoints/";
-
-/// Where a job's checkpoint is.
-fn checkpoint_path(job: Id, number: u32) -> String {
-    format!("{CHECKPOINTS}{job}/chk-{number}")
-}
-
-impl JobManager {
-    /// Why no job can start from a path: a Java exception. Paths that this fake knows nothing of can be started from.
-    pub(super) fn unreadable(&mut self, path: &str, now: Instant) -> Option<String> {
-        if let Some(why) = self.storage.unreadable(path) {
-            return Some(why);
-        }
-        if let Some(job) = self.checkpointed(path) {
-            let (newest, _) = job.checkpoint(now)?;
-            let there = job.settings.keeps_checkpoint(job.state(now)) && checkpoint_path(job.id, newest) == path;
-            return (!there).then(|| not_there(path));
-        }
-        None
-    }
-
-    /// The job whose checkpoint is at a path.
-    fn checkpointed(&self, path: &str) -> Option<&Job> {
-        let (id, _) = path.strip_prefix(CHECKPOINTS)?.split_once("/chk-")?;
-        self.process.jobs.get(&id.parse().ok()?)
-    }
-
-    /// Reads a savepoint or a checkpoint: the count in it.
-    pub(super) fn restore(&mut self, path: &str) -> u64 {
-        if let Some(savepoint) = self.storage.at(path) {
-            savepoint.restores += 1;
-            return savepoint.count;
-        }
-        let job = self.checkpointed(path);
-        job.map_or(0, Job::count_at_end)
-    }
-}
-
 /// A savepoint as `latest` and `history` show it.
 fn entry(jm: &JobManager, snapshot: &Snapshot, seen: Instant) -> Value {
     let ended = snapshot.ended.filter(|(at, _)| *at <= seen);
@@ -234,13 +196,16 @@ pub(super) fn checkpoints(jm: &JobManager, job: &Job, now: Instant) -> Value {
             let at = jm.millis(job.started());
             json!({"id": 1, "restore_timestamp": at, "is_savepoint": !path.contains("/chk-"), "external_path": path})
         });
-    let completed = job.checkpoint(now).map(|(id, at)| {
+    let newest = job.checkpoint(now);
+    let completed = newest.map(|checkpoint| {
         json!({
-            "id": id, "status": "COMPLETED", "is_savepoint": false, "trigger_timestamp": jm.millis(Some(at)),
-            "external_path": checkpoint_path(job.id, id), "discarded": !job.settings.keeps_checkpoint(job.state(now)),
+            "id": checkpoint.number, "status": "COMPLETED", "is_savepoint": false,
+            "trigger_timestamp": jm.millis(Some(checkpoint.triggered)),
+            "external_path": jm.checkpoint_path(job, checkpoint.number),
+            "discarded": !job.settings.keeps_checkpoint(job.state(now)),
         })
     });
-    let done = job.checkpoint(now).map_or(0, |(id, _)| id);
+    let done = newest.map_or(0, |checkpoint| checkpoint.number);
     let seen = now.checked_sub(jm.options.history_is_late).unwrap_or(now);
     let known = job.snapshots.iter().rev().filter(|snapshot| snapshot.triggered <= seen);
     let history: Vec<Value> = known.take(HISTORY).map(|snapshot| entry(jm, snapshot, seen)).collect();

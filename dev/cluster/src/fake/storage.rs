@@ -1,13 +1,16 @@
 //! The files of savepoints: a ledger that outlives processes, as a file system does.
 
-use std::{collections::BTreeMap, time::Instant};
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::Instant,
+};
 
 use super::job::Id;
 
 /// How far a savepoint's directory can be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SavepointFiles {
-    /// Being written, or left behind by a savepoint that failed: no `_metadata`.
+    /// Being written, or left behind when the process died: no `_metadata`.
     Partial,
     /// All of it is there: a job can start from it.
     Complete,
@@ -43,6 +46,10 @@ pub struct FakeSavepoint {
 pub(super) struct Storage {
     /// Savepoints, in the order in which they were begun.
     pub(super) savepoints: Vec<FakeSavepoint>,
+    /// Their places, by path.
+    places: HashMap<String, usize>,
+    /// The newest checkpoints, and the counts in them, of jobs that no process remembers. `None`: not kept.
+    checkpoints: HashMap<Id, Option<(String, u64)>>,
     /// Checkpoints that were disposed of, wholly or in part.
     disposed: BTreeMap<String, SavepointFiles>,
 }
@@ -58,6 +65,7 @@ impl Storage {
             hex.get(..6).unwrap_or_default(),
             unique.get(..12).unwrap_or_default()
         );
+        self.places.insert(path.clone(), self.savepoints.len());
         self.savepoints.push(FakeSavepoint {
             path: path.clone(),
             job_id: hex,
@@ -73,22 +81,36 @@ impl Storage {
 
     /// The savepoint at a path, which may name its `_metadata`.
     pub(super) fn at(&mut self, path: &str) -> Option<&mut FakeSavepoint> {
-        let path = spelled(path);
-        let path = path.strip_suffix("/_metadata").unwrap_or(&path);
-        self.savepoints.iter_mut().find(|savepoint| savepoint.path == path)
+        let place = self.places.get(&directory(path))?;
+        self.savepoints.get_mut(*place)
     }
 
     /// Deletes a savepoint or a checkpoint, or a part of it.
     pub(super) fn leave(&mut self, path: &str, files: SavepointFiles) {
         match self.at(path) {
             Some(savepoint) => savepoint.files = files,
-            None => _ = self.disposed.insert(spelled(path), files),
+            None => _ = self.disposed.insert(directory(path), files),
         }
+    }
+
+    /// A job leaves the memory of its process; the newest of its checkpoints stays, or none.
+    pub(super) fn keep_checkpoint(&mut self, job: Id, newest: Option<(String, u64)>) {
+        self.checkpoints.insert(job, newest);
+    }
+
+    /// Whether there was a job that no process remembers.
+    pub(super) fn had_job(&self, job: Id) -> bool {
+        self.checkpoints.contains_key(&job)
+    }
+
+    /// The checkpoint that such a job left behind, and the count in it.
+    pub(super) fn checkpoint_of(&self, job: Id) -> Option<(String, u64)> {
+        self.checkpoints.get(&job).cloned().flatten()
     }
 
     /// Why there is no reading from a path: a printed Java exception. Paths that were never written here are not looked at.
     pub(super) fn unreadable(&mut self, path: &str) -> Option<String> {
-        let files = match self.disposed.get(&spelled(path)) {
+        let files = match self.disposed.get(&directory(path)) {
             Some(files) => *files,
             None => self.at(path)?.files,
         };
@@ -98,6 +120,13 @@ impl Storage {
             SavepointFiles::Partial | SavepointFiles::WithoutMetadata => Some(no_metadata(path)),
         }
     }
+}
+
+/// The directory of a savepoint or a checkpoint, which may be named by its `_metadata`.
+pub(super) fn directory(path: &str) -> String {
+    let path = spelled(path);
+    path.strip_suffix("/_metadata")
+        .map_or_else(|| path.clone(), str::to_owned)
 }
 
 /// Flink's spelling of a directory: `file:/a` for `/a` and `file:///a`, and no slash at the end.
