@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use devcluster::{
-    fake::{Action, Behavior, FakeFlink, FakeJob, FakeOptions, Fault, Reply, SavepointFiles},
+    fake::{
+        Action, Behavior, FakeFlink, FakeJob, FakeOperation, FakeOptions, Fault, OperationEnd, OperationKind, Reply,
+        SavepointFiles,
+    },
     jars::TestJob,
 };
 use flink_job_operator::flink::{
@@ -76,6 +79,14 @@ impl Fixture {
         self.fake.jobs().into_iter().find(|job| job.id == id).unwrap()
     }
 
+    /// What was accepted with a trigger.
+    fn accepted(&self, request: &SavepointRequest) -> Vec<FakeOperation> {
+        let trigger = request.trigger_id.to_string();
+        let mut accepted = self.fake.operations();
+        accepted.retain(|operation| operation.trigger_id == trigger);
+        accepted
+    }
+
     async fn disposed(&self, path: &str) -> DisposalStatus {
         let trigger = self.client.dispose_savepoint(path).await.unwrap();
         sooner_or_later("the outcome", async || {
@@ -84,6 +95,13 @@ impl Fixture {
         })
         .await
     }
+}
+
+fn ends(accepted: &[FakeOperation]) -> Vec<(OperationKind, OperationEnd)> {
+    accepted
+        .iter()
+        .map(|operation| (operation.kind, operation.end))
+        .collect()
 }
 
 #[tokio::test]
@@ -114,6 +132,67 @@ async fn a_thousand_savepoints_are_under_way_at_once_and_all_complete() {
     assert_eq!((savepoints.len(), complete.count()), (1001, 1000));
     let status = flink.client.savepoint_status(slow, waits.trigger_id).await;
     assert_eq!(status, Ok(SavepointStatus::InProgress));
+}
+
+#[tokio::test]
+async fn two_thousand_stops_end_at_once_and_are_all_on_record() {
+    let flink = fixture(FakeOptions {
+        savepoint_takes: Duration::from_secs(3),
+        ..FakeOptions::default()
+    })
+    .await;
+    let ids: Vec<JobId> = (0..2000).map(|_| flink.job()).collect();
+    let requests: Vec<SavepointRequest> = ids.iter().map(|_| savepoint()).collect();
+    for (job, request) in ids.iter().zip(&requests) {
+        flink.client.stop_with_savepoint(*job, request).await.unwrap();
+    }
+    sooner_or_later("all have finished", async || {
+        let jobs = flink.fake.jobs();
+        jobs.iter().all(|job| job.state == "FINISHED").then_some(())
+    })
+    .await;
+    let accepted = flink.fake.operations();
+    let done = accepted.iter().zip(&requests).filter(|(operation, request)| {
+        operation.trigger_id == request.trigger_id.to_string()
+            && operation.directory == request.target_directory
+            && (operation.kind, operation.end) == (OperationKind::Stop, OperationEnd::Completed)
+    });
+    assert_eq!((accepted.len(), done.count()), (ids.len(), ids.len()));
+}
+
+#[tokio::test]
+async fn what_was_accepted_is_on_record_with_its_end() {
+    let flink = fixture(FakeOptions::default()).await;
+    let (job, request, nobody, elsewhere) = (flink.job(), savepoint(), new_id(), savepoint());
+    for _ in 0..2 {
+        flink.client.trigger_savepoint(job, &request).await.unwrap();
+    }
+    let location = completed(flink.outcome(job, &request).await);
+    flink.client.stop_with_savepoint(nobody, &elsewhere).await.unwrap();
+    failed(flink.outcome(nobody, &elsewhere).await);
+    assert_eq!(flink.disposed(&location).await, DisposalStatus::Completed);
+    let accepted = flink.fake.operations();
+    let kinds = [OperationKind::Savepoint, OperationKind::Stop, OperationKind::Disposal];
+    let expected = [OperationEnd::Completed, OperationEnd::Failed, OperationEnd::Completed];
+    assert_eq!(ends(&accepted), kinds.into_iter().zip(expected).collect::<Vec<_>>());
+    let jobs: Vec<_> = accepted.iter().map(|operation| operation.job_id.clone()).collect();
+    assert_eq!(jobs, [Some(job.to_string()), Some(nobody.to_string()), None]);
+    let directories: Vec<&str> = accepted.iter().map(|operation| operation.directory.as_str()).collect();
+    assert_eq!(
+        directories,
+        [&request.target_directory, &elsewhere.target_directory, &location]
+    );
+    let locations: Vec<_> = accepted.iter().map(|operation| operation.location.clone()).collect();
+    assert_eq!(locations, [Some(location), None, None]);
+
+    flink
+        .fake
+        .configure(|options| options.savepoint_takes = Duration::from_secs(600));
+    let dies = savepoint();
+    flink.client.trigger_savepoint(job, &dies).await.unwrap();
+    assert_eq!(flink.accepted(&dies)[0].end, OperationEnd::UnderWay);
+    flink.fake.restart_jobmanager(true).await.unwrap();
+    assert_eq!(flink.accepted(&dies)[0].end, OperationEnd::Lost);
 }
 
 /// As with high availability: from its newest checkpoint, and not from the beginning.

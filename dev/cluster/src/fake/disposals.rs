@@ -2,11 +2,14 @@
 
 use std::time::Instant;
 
+use jiff::Timestamp;
+
 use super::{
     job::{Id, Job},
     jobmanager::JobManager,
     operations::{Due, Operation, Outcome},
     options::Behavior,
+    record::{FakeOperation, OperationEnd, OperationKind},
     storage::{SavepointFiles, directory, not_there, spelled},
 };
 
@@ -89,11 +92,21 @@ impl JobManager {
     /// Begins to delete a savepoint. The id is new each time.
     pub(super) fn dispose(&mut self, path: &str, now: Instant) -> Id {
         let id = self.random_id();
+        let entry = self.note(FakeOperation {
+            kind: OperationKind::Disposal,
+            job_id: None,
+            trigger_id: id.to_string(),
+            directory: path.to_owned(),
+            time: Timestamp::now(),
+            location: None,
+            end: OperationEnd::UnderWay,
+        });
         let course = self.options.disposal;
         if course != Behavior::Hangs {
             self.due(now + self.options.disposal_takes, Due::Disposed(id));
         }
         let operation = Operation {
+            entry,
             path: path.to_owned(),
             stops_job: false,
             course,

@@ -246,6 +246,7 @@ impl JobManager {
     pub(super) fn die(&mut self, now: Instant) {
         self.advance(now);
         self.upcoming.clear();
+        self.lose_operations();
         self.process.jobs.values_mut().for_each(|job| job.freeze(now));
     }
 

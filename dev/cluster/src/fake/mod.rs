@@ -23,10 +23,11 @@
 //! A savepoint path with `missing` in it does not exist. Checkpoints complete when the request's configuration sets
 //! `execution.checkpointing.interval`, or with `--checkpoint-ms`.
 //!
-//! Savepoints are entries of a ledger, [`FakeFlink::savepoints`], that outlives processes. They fail or hang as
-//! [`FakeOptions`] says, or with `--on-snapshot fail|hang` and `--on-complete fail|hang`; directories below `/proc` cannot be
-//! written. Jobs count a hundred a second; they go on from the count of what they are restored from, and fall back to that
-//! of their newest checkpoint when they are restarted.
+//! Savepoints are entries of a ledger, [`FakeFlink::savepoints`], that outlives processes; every savepoint, stop and disposal
+//! that was accepted is in [`FakeFlink::operations`]. They take as long as [`FakeOptions`] says, a thousand at once cost a
+//! thousand entries of a heap. They fail or hang as it says, or with `--on-snapshot fail|hang` and `--on-complete fail|hang`;
+//! directories below `/proc` cannot be written. Jobs count a hundred a second; they go on from the count of what they are
+//! restored from, and fall back to that of their newest checkpoint when they are restarted.
 
 mod disposals;
 mod endpoints;
@@ -65,7 +66,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use faults::{Action, Fault, Injected, Reply};
 pub use options::{Behavior, FakeOptions};
-pub use record::{EffectSeen, Submission};
+pub use record::{EffectSeen, FakeOperation, OperationEnd, OperationKind, Submission};
 pub use seen::{FakeJar, FakeJob};
 pub use storage::{FakeSavepoint, SavepointFiles};
 pub use tls::FakeTls;

@@ -5,7 +5,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{job::Id, jobmanager::JobManager, options::Behavior};
+use super::{
+    job::Id,
+    jobmanager::JobManager,
+    options::Behavior,
+    record::{FakeOperation, OperationEnd},
+};
 
 /// What happens by itself at its time.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -37,6 +42,8 @@ pub(super) enum Outcome {
 /// An operation of this process.
 #[derive(Debug)]
 pub(super) struct Operation {
+    /// Its place in the record.
+    pub(super) entry: usize,
     /// Where the savepoint is, or is being written; for disposals, what is deleted.
     pub(super) path: String,
     pub(super) stops_job: bool,
@@ -78,6 +85,12 @@ impl Operations {
         let pending = all.filter(|(_, operation)| operation.outcome.is_none());
         pending.map(|((_, id), operation)| (*id, operation.stops_job)).collect()
     }
+
+    /// The places in the record of what is under way.
+    pub(super) fn pending_entries(&self) -> impl Iterator<Item = usize> {
+        let pending = self.0.values().filter(|operation| operation.outcome.is_none());
+        pending.map(|operation| operation.entry)
+    }
 }
 
 impl JobManager {
@@ -95,10 +108,33 @@ impl JobManager {
         Some(ended.map_or(Outcome::Pending, |(_, outcome)| outcome.clone()))
     }
 
-    /// Ends an operation.
+    /// Ends an operation, here and in the record.
     pub(super) fn end(&mut self, key: Key, now: Instant, outcome: Outcome) {
-        if let Some(operation) = self.process.operations.under_way(key) {
-            operation.outcome = Some((now, outcome));
+        let Some(operation) = self.process.operations.under_way(key) else {
+            return;
+        };
+        if let Some(entry) = self.record.operations.get_mut(operation.entry) {
+            entry.end = match &outcome {
+                Outcome::Pending => OperationEnd::UnderWay,
+                Outcome::Done(_) => OperationEnd::Completed,
+                Outcome::Failed(_) => OperationEnd::Failed,
+            };
+        }
+        operation.outcome = Some((now, outcome));
+    }
+
+    /// Puts an accepted operation on record. Returns its place.
+    pub(super) fn note(&mut self, operation: FakeOperation) -> usize {
+        self.record.operations.push(operation);
+        self.record.operations.len() - 1
+    }
+
+    /// What is under way is lost with the process.
+    pub(super) fn lose_operations(&mut self) {
+        for entry in self.process.operations.pending_entries() {
+            if let Some(entry) = self.record.operations.get_mut(entry) {
+                entry.end = OperationEnd::Lost;
+            }
         }
     }
 }

@@ -1,4 +1,5 @@
-//! What tests ask the fake afterwards: every request and every accepted job, across restarts of the JobManager.
+//! What tests ask the fake afterwards: every request, and every job, savepoint, stop and disposal that was accepted, across
+//! restarts of the JobManager.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -27,6 +28,50 @@ pub struct Submission {
     pub parallelism: u32,
 }
 
+/// What a trigger asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum OperationKind {
+    /// A savepoint of a job that goes on.
+    Savepoint,
+    /// A savepoint after which the job ends.
+    Stop,
+    /// Files are to be deleted.
+    Disposal,
+}
+
+/// How an operation ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OperationEnd {
+    /// It is under way, or hangs.
+    UnderWay,
+    /// It is done; after a stop, the job is FINISHED.
+    Completed,
+    /// It failed, at once or later.
+    Failed,
+    /// Its process died before.
+    Lost,
+}
+
+/// A savepoint, a stop or a disposal that the JobManager accepted: the truth about what was asked of it. A trigger that it
+/// still knew is not accepted again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FakeOperation {
+    /// What was asked for.
+    pub kind: OperationKind,
+    /// The job, which need not exist; `None` for disposals.
+    pub job_id: Option<String>,
+    /// The trigger.
+    pub trigger_id: String,
+    /// The target directory, or the path that is disposed of, as it was written in the request.
+    pub directory: String,
+    /// When it was accepted.
+    pub time: Timestamp,
+    /// The path of its savepoint, once that is complete, also where the job did not end with it.
+    pub location: Option<String>,
+    /// How it ended.
+    pub end: OperationEnd,
+}
+
 /// A request that changes something, as it arrived.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EffectSeen {
@@ -44,6 +89,7 @@ pub(super) struct Record {
     pub(super) effects: Vec<EffectSeen>,
     pub(super) body_bytes_sent: u64,
     pub(super) submissions: Vec<Submission>,
+    pub(super) operations: Vec<FakeOperation>,
     pub(super) main_calls: u64,
     pub(super) recoveries: u64,
     under_way: HashMap<(String, &'static str), usize>,

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fmt::Display, time::Instant};
 
 use super::{
-    EffectSeen, FakeFlink, FakeSavepoint, SavepointFiles, Submission,
+    EffectSeen, FakeFlink, FakeOperation, FakeSavepoint, SavepointFiles, Submission,
     job::{Job, Mark},
     jobmanager::{self, JobManager},
 };
@@ -107,7 +107,7 @@ impl FakeFlink {
         self.read(|jm, _| jm.record.effects.clone())
     }
 
-    /// Forgets the counts of requests and bytes, and the effects; not the submissions.
+    /// Forgets the counts of requests and bytes, and the effects; not the submissions and operations.
     pub fn reset_counts(&self) {
         let record = &mut self.shared.jobmanager.lock().record;
         record.requests.clear();
@@ -132,6 +132,13 @@ impl FakeFlink {
                 .filter(|submission| submission.job_id == id)
                 .count()
         })
+    }
+
+    /// Every savepoint, stop and disposal that was accepted, across restarts, in order. A trigger that is in it twice has acted
+    /// twice.
+    #[must_use]
+    pub fn operations(&self) -> Vec<FakeOperation> {
+        self.read(|jm, _| jm.record.operations.clone())
     }
 
     /// Every savepoint that was ever begun, across restarts, in order.

@@ -2,12 +2,15 @@
 
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
+
 use super::{
     job::{Id, State},
     jobmanager::JobManager,
     operations::{Due, Operation, Outcome},
     options::Behavior,
     printed,
+    record::{FakeOperation, OperationEnd, OperationKind},
     storage::{SavepointFiles, Snapshot},
 };
 
@@ -39,8 +42,23 @@ impl JobManager {
         if !self.is_new(key, now) {
             return;
         }
+        let kind = if trigger.stops_job {
+            OperationKind::Stop
+        } else {
+            OperationKind::Savepoint
+        };
+        let entry = self.note(FakeOperation {
+            kind,
+            job_id: Some(trigger.job.to_string()),
+            trigger_id: trigger.id.to_string(),
+            directory: trigger.directory.clone(),
+            time: Timestamp::now(),
+            location: None,
+            end: OperationEnd::UnderWay,
+        });
         let refused = self.refuses(trigger, now);
         let operation = Operation {
+            entry,
             path: String::new(),
             stops_job: trigger.stops_job,
             course: Behavior::Works,
@@ -210,8 +228,11 @@ impl JobManager {
             return;
         };
         operation.written = true;
-        let path = operation.path.clone();
+        let (path, entry) = (operation.path.clone(), operation.entry);
         let (stops_job, completion) = (operation.stops_job, operation.completion);
+        if let Some(entry) = self.record.operations.get_mut(entry) {
+            entry.location = Some(path.clone());
+        }
         let count = self.process.jobs.get(&job).map_or(0, |job| job.count(now));
         if let Some(savepoint) = self.storage.at(&path) {
             (savepoint.files, savepoint.count) = (SavepointFiles::Complete, count);
