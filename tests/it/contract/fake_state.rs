@@ -195,6 +195,141 @@ async fn what_was_accepted_is_on_record_with_its_end() {
     assert_eq!(flink.accepted(&dies)[0].end, OperationEnd::Lost);
 }
 
+#[tokio::test]
+async fn the_next_of_a_kind_fails_with_what_was_asked_for_and_no_other() {
+    let flink = fixture(FakeOptions::default()).await;
+    let job = flink.job();
+    for kind in [OperationKind::Savepoint, OperationKind::Stop, OperationKind::Disposal] {
+        flink.fake.fail_next(kind, "java.io.IOException: disk full");
+    }
+    for kind in [OperationKind::Savepoint, OperationKind::Stop] {
+        let request = savepoint();
+        if kind == OperationKind::Savepoint {
+            flink.client.trigger_savepoint(job, &request).await.unwrap();
+        } else {
+            flink.client.stop_with_savepoint(job, &request).await.unwrap();
+        }
+        let failure = failed(flink.outcome(job, &request).await);
+        assert_eq!(failure.kind, FailureKind::Other);
+        assert_eq!(
+            failure.root_cause().unwrap().to_string(),
+            "java.io.IOException: disk full"
+        );
+        assert_eq!(ends(&flink.accepted(&request)), [(kind, OperationEnd::Failed)]);
+    }
+    assert_eq!(flink.of(job).state, "RUNNING");
+    let request = savepoint();
+    flink.client.stop_with_savepoint(job, &request).await.unwrap();
+    let location = completed(flink.outcome(job, &request).await);
+    let status = flink.disposed(&location).await;
+    let DisposalStatus::Failed(failure) = status else {
+        panic!("{status:?}");
+    };
+    assert_eq!(
+        failure.root_cause().unwrap().to_string(),
+        "java.io.IOException: disk full"
+    );
+    assert_eq!(flink.disposed(&location).await, DisposalStatus::Completed);
+}
+
+#[tokio::test]
+async fn the_next_stop_hangs_with_its_savepoint_complete() {
+    let flink = fixture(FakeOptions::default()).await;
+    flink.fake.hang_next_stop();
+    flink.fake.hang_next_stop();
+    let (cancelled, finished, third) = (flink.job(), flink.job(), flink.job());
+    let mut hanging = Vec::new();
+    for job in [cancelled, finished] {
+        let request = savepoint();
+        flink.client.stop_with_savepoint(job, &request).await.unwrap();
+        let location = sooner_or_later("the savepoint is complete", async || {
+            flink.accepted(&request)[0].location.clone()
+        });
+        hanging.push((job, location.await, request));
+    }
+    let request = savepoint();
+    flink.client.stop_with_savepoint(third, &request).await.unwrap();
+    completed(flink.outcome(third, &request).await);
+    for (job, _, request) in &hanging {
+        let status = flink.client.savepoint_status(*job, request.trigger_id).await;
+        assert_eq!(
+            (status, flink.of(*job).state),
+            (Ok(SavepointStatus::InProgress), "RUNNING")
+        );
+        assert_eq!(flink.accepted(request)[0].end, OperationEnd::UnderWay);
+    }
+    flink.client.cancel(cancelled).await.unwrap();
+    assert!(flink.fake.finish_job(finished));
+    let (_, location, request) = &hanging[0];
+    let kind = failed(flink.outcome(cancelled, request).await).kind;
+    assert_eq!(
+        kind,
+        FailureKind::StoppingFailed {
+            location: location.clone()
+        }
+    );
+    let (_, location, request) = &hanging[1];
+    assert_eq!(completed(flink.outcome(finished, request).await), *location);
+}
+
+/// A stop that hangs before its savepoint is complete fails when its job is cancelled, and names no savepoint.
+#[tokio::test]
+async fn the_next_of_a_kind_hangs_and_no_other() {
+    let flink = fixture(FakeOptions::default()).await;
+    for kind in [OperationKind::Savepoint, OperationKind::Stop, OperationKind::Disposal] {
+        flink.fake.hang_next(kind);
+    }
+    let (job, hanging, works) = (flink.job(), savepoint(), savepoint());
+    flink.client.trigger_savepoint(job, &hanging).await.unwrap();
+    flink.client.trigger_savepoint(job, &works).await.unwrap();
+    let location = completed(flink.outcome(job, &works).await);
+    let disposal = flink.client.dispose_savepoint(&location).await.unwrap();
+    let (other, stop) = (flink.job(), savepoint());
+    flink.client.stop_with_savepoint(other, &stop).await.unwrap();
+    // Longer than each of them takes.
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let expected = [
+        (OperationKind::Savepoint, OperationEnd::UnderWay),
+        (OperationKind::Savepoint, OperationEnd::Completed),
+        (OperationKind::Disposal, OperationEnd::UnderWay),
+        (OperationKind::Stop, OperationEnd::UnderWay),
+    ];
+    assert_eq!(ends(&flink.fake.operations()), expected);
+    let status = flink.client.disposal_status(disposal).await;
+    assert_eq!(status, Ok(DisposalStatus::InProgress));
+    assert_eq!(flink.of(other).state, "RUNNING");
+    flink.client.cancel(other).await.unwrap();
+    assert_eq!(failed(flink.outcome(other, &stop).await).kind, FailureKind::Other);
+    assert_eq!(flink.accepted(&stop)[0].location, None);
+    assert_eq!(flink.disposed(&location).await, DisposalStatus::Completed);
+}
+
+#[tokio::test]
+async fn forgotten_outcomes_are_unknown_and_what_is_under_way_goes_on() {
+    let flink = fixture(FakeOptions::default()).await;
+    let (job, other, ended, under_way) = (flink.job(), flink.job(), savepoint(), savepoint());
+    flink.client.trigger_savepoint(job, &ended).await.unwrap();
+    let location = completed(flink.outcome(job, &ended).await);
+    let disposal = flink.client.dispose_savepoint("/nothing/there").await.unwrap();
+    flink
+        .fake
+        .configure(|options| options.savepoint_takes = Duration::from_millis(300));
+    flink.client.trigger_savepoint(other, &under_way).await.unwrap();
+    flink.fake.forget_outcomes();
+    let status = flink.client.savepoint_status(job, ended.trigger_id).await;
+    assert_eq!(status, Ok(SavepointStatus::Unknown));
+    assert_eq!(
+        flink.client.disposal_status(disposal).await,
+        Ok(DisposalStatus::Unknown)
+    );
+    completed(flink.outcome(other, &under_way).await);
+
+    flink.client.trigger_savepoint(job, &ended).await.unwrap();
+    assert_ne!(completed(flink.outcome(job, &ended).await), location);
+    let twice = (OperationKind::Savepoint, OperationEnd::Completed);
+    assert_eq!(ends(&flink.accepted(&ended)), [twice, twice]);
+}
+
 /// As with high availability: from its newest checkpoint, and not from the beginning.
 #[tokio::test]
 async fn a_recovered_job_counts_on_from_its_newest_checkpoint() {

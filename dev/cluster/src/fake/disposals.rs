@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::{
     job::{Id, Job},
     jobmanager::JobManager,
-    operations::{Due, Operation, Outcome},
+    operations::{Course, Due, Operation, Outcome},
     options::Behavior,
     record::{FakeOperation, OperationEnd, OperationKind},
     storage::{SavepointFiles, directory, not_there, spelled},
@@ -101,8 +101,9 @@ impl JobManager {
             location: None,
             end: OperationEnd::UnderWay,
         });
-        let course = self.options.disposal;
-        if course != Behavior::Hangs {
+        let planned = self.mishaps.course(OperationKind::Disposal);
+        let course = planned.map_or_else(|| self.options.disposal.into(), |(course, _)| course);
+        if course != Course::Hangs {
             self.due(now + self.options.disposal_takes, Due::Disposed(id));
         }
         let operation = Operation {
@@ -123,17 +124,17 @@ impl JobManager {
         let Some(operation) = self.process.operations.under_way((None, id)) else {
             return;
         };
-        let (path, course) = (operation.path.clone(), operation.course);
+        let (path, course) = (operation.path.clone(), operation.course.clone());
         let known = self.storage.at(&path).is_some() || owner(&path).is_some_and(|id| self.knows_checkpoints_of(id));
         let root = match (self.unreadable(&path, now), course) {
-            (Some(root), _) => Some(root),
+            (Some(root), _) | (None, Course::Fails(root)) => Some(root),
             (None, _) if !known => Some(not_there(&path)),
             // The metadata goes first: what is left can be disposed of by nobody.
-            (None, Behavior::Fails) => {
+            (None, Course::Harms) => {
                 self.storage.leave(&path, SavepointFiles::WithoutMetadata);
                 Some(format!("java.io.IOException: Directory {path} is not empty"))
             }
-            (None, Behavior::Works | Behavior::Hangs) => {
+            (None, Course::Works | Course::Hangs) => {
                 self.storage.leave(&path, SavepointFiles::Gone);
                 None
             }

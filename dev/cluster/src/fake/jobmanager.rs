@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use super::{
     FakeOptions,
     job::{Id, Job, Pace, State},
+    mishaps::Mishaps,
     operations::{Due, Operations},
     printed,
     record::Record,
@@ -47,6 +48,7 @@ pub(super) struct JobManager {
     pub(super) process: Process,
     pub(super) record: Record,
     pub(super) storage: Storage,
+    pub(super) mishaps: Mishaps,
     /// Times at which something changes by itself.
     upcoming: BinaryHeap<Reverse<(Instant, Due)>>,
     /// The body of the job list, until something changes.
@@ -63,6 +65,7 @@ impl JobManager {
             options,
             record: Record::default(),
             storage: Storage::default(),
+            mishaps: Mishaps::default(),
             upcoming: BinaryHeap::new(),
             overview: None,
             epoch: (now, Timestamp::now()),

@@ -25,8 +25,9 @@
 //!
 //! Savepoints are entries of a ledger, [`FakeFlink::savepoints`], that outlives processes; every savepoint, stop and disposal
 //! that was accepted is in [`FakeFlink::operations`]. They take as long as [`FakeOptions`] says, a thousand at once cost a
-//! thousand entries of a heap. They fail or hang as it says, or with `--on-snapshot fail|hang` and `--on-complete fail|hang`;
-//! directories below `/proc` cannot be written. Jobs count a hundred a second; they go on from the count of what they are
+//! thousand entries of a heap. They fail or hang as it says, with `--on-snapshot fail|hang` and `--on-complete fail|hang`, or
+//! the next of them on a test's word: [`FakeFlink::fail_next`], [`FakeFlink::hang_next`], [`FakeFlink::hang_next_stop`].
+//! Directories below `/proc` cannot be written. Jobs count a hundred a second; they go on from the count of what they are
 //! restored from, and fall back to that of their newest checkpoint when they are restarted.
 
 mod disposals;
@@ -35,6 +36,7 @@ mod faults;
 mod handlers;
 mod job;
 mod jobmanager;
+mod mishaps;
 mod operations;
 mod options;
 mod printed;

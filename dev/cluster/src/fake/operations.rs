@@ -39,6 +39,29 @@ pub(super) enum Outcome {
     Failed(Vec<String>),
 }
 
+/// How the first part of an operation goes: tasks write a savepoint, or files are deleted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Course {
+    /// To its end.
+    Works,
+    /// It fails, and does harm: to the job, or to the files that are left.
+    Harms,
+    /// It fails with this Java exception, and that is all.
+    Fails(String),
+    /// It never ends.
+    Hangs,
+}
+
+impl From<Behavior> for Course {
+    fn from(behavior: Behavior) -> Self {
+        match behavior {
+            Behavior::Works => Self::Works,
+            Behavior::Fails => Self::Harms,
+            Behavior::Hangs => Self::Hangs,
+        }
+    }
+}
+
 /// An operation of this process.
 #[derive(Debug)]
 pub(super) struct Operation {
@@ -47,8 +70,7 @@ pub(super) struct Operation {
     /// Where the savepoint is, or is being written; for disposals, what is deleted.
     pub(super) path: String,
     pub(super) stops_job: bool,
-    /// What the tasks do while they write, or what the disposal does.
-    pub(super) course: Behavior,
+    pub(super) course: Course,
     /// What tasks do when the savepoint of a stop is complete.
     pub(super) completion: Behavior,
     /// Whether the savepoint is complete: a stop goes on from there.
@@ -84,6 +106,11 @@ impl Operations {
         let all = self.0.range((Some(job), Id([0; 16]))..=(Some(job), Id([0xff; 16])));
         let pending = all.filter(|(_, operation)| operation.outcome.is_none());
         pending.map(|((_, id), operation)| (*id, operation.stops_job)).collect()
+    }
+
+    /// Forgets every outcome. What is under way stays.
+    pub(super) fn forget_outcomes(&mut self) {
+        self.0.retain(|_, operation| operation.outcome.is_none());
     }
 
     /// The places in the record of what is under way.

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::{
     job::{Id, State},
     jobmanager::JobManager,
-    operations::{Due, Operation, Outcome},
+    operations::{Course, Due, Operation, Outcome},
     options::Behavior,
     printed,
     record::{FakeOperation, OperationEnd, OperationKind},
@@ -61,7 +61,7 @@ impl JobManager {
             entry,
             path: String::new(),
             stops_job: trigger.stops_job,
-            course: Behavior::Works,
+            course: Course::Works,
             completion: Behavior::Works,
             written: false,
             outcome: None,
@@ -69,7 +69,7 @@ impl JobManager {
         self.process.operations.insert(key, operation);
         match refused {
             Some(causes) => self.end(key, now, Outcome::Failed(causes)),
-            None => self.begin(trigger, now),
+            None => self.begin(trigger, kind, now),
         }
     }
 
@@ -118,7 +118,7 @@ impl JobManager {
         stopping
     }
 
-    fn begin(&mut self, trigger: &Trigger, now: Instant) {
+    fn begin(&mut self, trigger: &Trigger, kind: OperationKind, now: Instant) {
         let key = (Some(trigger.job), trigger.id);
         let Some(job) = self.process.jobs.get_mut(&trigger.job) else {
             return;
@@ -141,12 +141,14 @@ impl JobManager {
         });
         let settings = &job.settings;
         let cannot = settings.native_only && trigger.format == "CANONICAL";
-        let course = cannot.then_some(Behavior::Fails).or(settings.on_snapshot);
-        let (course, completion) = (
-            course.unwrap_or(self.options.snapshot),
-            settings.on_complete.unwrap_or(self.options.completion),
-        );
-        if course != Behavior::Hangs {
+        let (course, completion) = self.mishaps.course(kind).unwrap_or_else(|| {
+            let snapshot = cannot.then_some(Behavior::Fails).or(settings.on_snapshot);
+            (
+                snapshot.unwrap_or(self.options.snapshot).into(),
+                settings.on_complete.unwrap_or(self.options.completion),
+            )
+        });
+        if course != Course::Hangs {
             self.due(
                 now + self.options.savepoint_takes,
                 Due::Written(trigger.job, trigger.id),
@@ -209,10 +211,11 @@ impl JobManager {
         let Some(operation) = under_way.filter(|operation| !operation.written) else {
             return;
         };
-        match operation.course {
-            Behavior::Works => self.complete(job, trigger, now),
-            Behavior::Hangs => {}
-            Behavior::Fails => {
+        match operation.course.clone() {
+            Course::Works => self.complete(job, trigger, now),
+            Course::Hangs => {}
+            Course::Fails(root) => self.fail(job, trigger, now, io_failure(root)),
+            Course::Harms => {
                 let root = "java.lang.IllegalStateException: the task fails on purpose at the snapshot";
                 let causes = vec![format!("{CHECKPOINT}: Task has failed."), root.to_owned()];
                 self.fail(job, trigger, now, causes);
