@@ -5,6 +5,7 @@
 
 mod cancel;
 mod dispose;
+mod failure;
 mod fake;
 mod fake_state;
 mod hostile;
@@ -62,6 +63,9 @@ mod shared {
         dispose::a_retained_checkpoint_restores_its_count_after_a_cancel_and_can_be_disposed_of,
         dispose::a_checkpoint_that_is_not_retained_is_gone_after_a_cancel,
         dispose::an_unknown_disposal_is_unknown,
+        failure::a_failed_job_goes_on_from_the_checkpoint_that_it_left_behind,
+        failure::a_checkpoint_that_goes_with_a_cancel_stays_after_a_failure,
+        failure::a_checkpoint_that_is_not_retained_is_gone_after_a_failure,
         run::a_job_id_is_taken_once,
         run::four_runs_at_once_start_one_job,
         run::an_ended_job_keeps_its_id,

@@ -119,6 +119,9 @@ pub(super) struct Pace {
     pub(super) created: Duration,
 }
 
+/// Between the failure of a task and that of its job.
+const FAILING: Duration = Duration::from_millis(50);
+
 /// A job.
 pub(super) struct Job {
     pub(super) id: Id,
@@ -182,17 +185,17 @@ impl Job {
     pub(super) fn deploy(&mut self, now: Instant) -> Option<Instant> {
         self.slots_since = Some(now);
         let running = self.timeline.last().map_or(now, |(at, _)| now.max(*at));
-        let (after, state) = if let Program::Bounded { runs_for } = self.program {
-            (runs_for, State::Finished)
-        } else if let Program::FailingTask { after } = self.program {
-            let cause = "java.lang.IllegalStateException: the task fails on purpose after 0 records";
-            self.failure = Some(super::printed::task_failure(cause));
-            (after, State::Failed)
+        let (at, state) = if let Program::Bounded { runs_for } = self.program {
+            (running + runs_for, State::Finished)
         } else {
-            return None;
+            let (records, counts_for) = self.fails_after()?;
+            let cause = format!("java.lang.IllegalStateException: the task fails on purpose after {records} records");
+            self.failure = Some(super::printed::task_failure(&cause));
+            self.halt(running + counts_for);
+            (running + counts_for + FAILING, State::Failed)
         };
-        self.timeline.push((running + after, state));
-        Some(running + after)
+        self.timeline.push((at, state));
+        Some(at)
     }
 
     /// Drops what has not happened yet and enters states from now on.

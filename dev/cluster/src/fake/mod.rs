@@ -18,8 +18,9 @@
 //! ```
 //!
 //! What a job does is read off its entry class and arguments, named as the test jobs are: `CounterJob` (and any other
-//! class) runs for ever, `BoundedJob --seconds 2`, `ThrowingMain`, `NoExecute`, `TwoExecutes`, `TwoEnvironments`, `FailingTask`,
-//! `SleepingMain --sleep-seconds 3`, `ThrowsAfterExecute`, `MissingClass`; `--run-ms`, `--sleep-ms` and `--name` as well.
+//! class) runs for ever, `BoundedJob --seconds 2`, `ThrowingMain`, `NoExecute`, `TwoExecutes`, `TwoEnvironments`,
+//! `FailingTask --fail-after-kept 10`, `SleepingMain --sleep-seconds 3`, `ThrowsAfterExecute`, `MissingClass`; `--run-ms`,
+//! `--sleep-ms` and `--name` as well. With `--fail-when`, a `FailingTask` waits for [`FakeFlink::fail_job`].
 //! A savepoint path with `missing` in it does not exist. Checkpoints complete when the request's configuration sets
 //! `execution.checkpointing.interval`, or with `--checkpoint-ms`.
 //!

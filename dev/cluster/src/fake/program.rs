@@ -24,8 +24,11 @@ pub(super) enum Program {
     ExecutesTwice,
     /// `TwoEnvironments`: calls `execute` twice, in two environments.
     UsesTwoEnvironments,
-    /// `FailingTask`: is accepted, and its task fails soon after.
-    FailingTask { after: Duration },
+    /// `FailingTask`: is accepted, and its task fails: after `--fail-after` records, when a checkpoint with
+    /// `--fail-after-kept` of them is complete.
+    FailingTask { records: u32, kept: Option<u32> },
+    /// `FailingTask` with `--fail-when`: its task fails on a test's word. No file is looked for.
+    FailingOnDemand,
     /// `MissingClass`: the jar does not have the class.
     Missing,
 }
@@ -43,6 +46,24 @@ pub(super) struct Main {
     /// `--on-snapshot` and `--on-complete`.
     pub(super) on_snapshot: Option<Behavior>,
     pub(super) on_complete: Option<Behavior>,
+}
+
+impl Program {
+    /// Whether the program itself forbids that it is restarted by Flink.
+    pub(super) const fn forbids_restarts(self) -> bool {
+        matches!(self, Self::FailingTask { .. } | Self::FailingOnDemand)
+    }
+}
+
+fn failing(args: &[String]) -> Program {
+    if text(args, "--fail-when").is_some() {
+        return Program::FailingOnDemand;
+    }
+    let records = |flag: &str| number(args, flag).map(|n| u32::try_from(n).unwrap_or(u32::MAX));
+    Program::FailingTask {
+        records: records("--fail-after").unwrap_or_default(),
+        kept: records("--fail-after-kept"),
+    }
 }
 
 impl Main {
@@ -63,12 +84,7 @@ impl Main {
             "NoExecute" => (Program::NeverExecutes, ""),
             "TwoExecutes" => (Program::ExecutesTwice, "first"),
             "TwoEnvironments" => (Program::UsesTwoEnvironments, "first"),
-            "FailingTask" => (
-                Program::FailingTask {
-                    after: Duration::from_millis(50),
-                },
-                "failing",
-            ),
+            "FailingTask" => (failing(args), "failing"),
             "MissingClass" => (Program::Missing, ""),
             "SleepingMain" => (Program::Streaming, "slept"),
             _ => (Program::Streaming, "counter"),
@@ -112,6 +128,14 @@ mod tests {
                 runs_for: Duration::from_secs(2)
             }
         );
+        let failing = Program::FailingTask {
+            records: 0,
+            kept: Some(12),
+        };
+        assert_eq!(read("FailingTask", &["--fail-after-kept", "12"]).program, failing);
+        let on_demand = read("FailingTask", &["--fail-when", "/file"]).program;
+        assert_eq!(on_demand, Program::FailingOnDemand);
+        assert!(failing.forbids_restarts() && on_demand.forbids_restarts() && !bounded.program.forbids_restarts());
         assert_eq!(read("SleepingMain", &[]).sleeps, Some(Duration::MAX));
         assert_eq!(
             read("SleepingMain", &["--sleep-ms", "5"]).sleeps,

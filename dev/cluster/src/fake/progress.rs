@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use super::{
     job::{Job, State},
     options::Behavior,
+    program::Program,
 };
 
 /// The time between two counts.
@@ -97,15 +98,32 @@ impl Job {
         self.progress.count + u64::from(times(ran, PACE))
     }
 
+    /// How many records its task counts before it fails by itself, and how long that takes.
+    pub(super) fn fails_after(&self) -> Option<(u32, Duration)> {
+        let Program::FailingTask { records, kept } = self.program else {
+            return None;
+        };
+        let counted = PACE * records;
+        let Some(kept) = kept else {
+            return Some((records, counted));
+        };
+        let interval = self.settings.checkpoint_interval?;
+        let first = u32::from(!self.settings.checkpoints_at_once);
+        let checkpoints = u32::try_from((PACE * kept).as_nanos().div_ceil(interval.as_nanos().max(1))).ok()?;
+        let fails = counted.max(interval.checked_mul(checkpoints.max(first))?);
+        Some((times(fails, PACE), fails))
+    }
+
     /// It starts with what it is restored from.
     pub(super) fn restore(&mut self, count: u64) {
         self.restored_count = count;
         self.progress.count = count;
     }
 
-    /// Its tasks count no more: they have written the savepoint of a stop, or their process is dead.
-    pub(super) fn halt(&mut self, now: Instant) {
-        self.progress.halted.get_or_insert(now);
+    /// Its tasks count no more from then on: they have written the savepoint of a stop, fail, or their process is dead.
+    pub(super) fn halt(&mut self, at: Instant) {
+        let before = self.progress.halted;
+        self.progress.halted = Some(before.map_or(at, |before| before.min(at)));
     }
 
     /// Its tasks stop, to be started again: then from the newest checkpoint, or from what the job was started with.
@@ -126,7 +144,6 @@ mod tests {
     use super::*;
     use crate::fake::{
         job::{Id, Pace},
-        program::Program,
         storage::Snapshot,
     };
 
@@ -190,6 +207,38 @@ mod tests {
             Some((2, at(20)))
         );
         assert_eq!(job.checkpoint(at(40)).map(|c| (c.number, c.count)), Some((3, 3000)));
+    }
+
+    #[test]
+    fn a_task_fails_when_what_is_asked_for_is_complete_and_counts_no_further() {
+        let now = Instant::now();
+        let seconds = Duration::from_secs(10);
+        let fails = |records, kept, at_once, interval| {
+            let mut job = job(now, seconds);
+            job.program = Program::FailingTask { records, kept };
+            (job.settings.checkpoints_at_once, job.settings.checkpoint_interval) = (at_once, interval);
+            job.fails_after()
+        };
+        assert_eq!(fails(7, None, true, None), Some((7, Duration::from_millis(70))));
+        assert_eq!(fails(0, Some(0), true, Some(seconds)), Some((0, Duration::ZERO)));
+        assert_eq!(fails(0, Some(0), false, Some(seconds)), Some((1000, seconds)));
+        assert_eq!(fails(0, Some(1000), true, Some(seconds)), Some((1000, seconds)));
+        assert_eq!(fails(0, Some(1001), true, Some(seconds)), Some((2000, 2 * seconds)));
+        assert_eq!(fails(3000, Some(1), true, Some(seconds)), Some((3000, 3 * seconds)));
+        assert_eq!(fails(0, Some(1), true, None), None, "no checkpoint is ever complete");
+
+        let mut failing = job(now, seconds);
+        failing.program = Program::FailingTask {
+            records: 0,
+            kept: Some(5),
+        };
+        let failed = failing.deploy(now).unwrap();
+        assert!(failed > now + seconds);
+        assert_eq!(failing.state(failed), State::Failed);
+        let newest = failing.checkpoint(failed).unwrap();
+        assert_eq!((newest.number, newest.count, failing.count(failed)), (1, 1000, 1000));
+        failing.freeze(now + Duration::from_secs(3));
+        assert_eq!(failing.count(failed), 300, "its process was dead before");
     }
 
     #[test]

@@ -43,7 +43,11 @@ impl Settings {
             checkpoint_directory: configured("execution.checkpointing.dir")
                 .or_else(|| configured("state.checkpoints.dir")),
             retention: configured("execution.checkpointing.externalized-checkpoint-retention"),
-            restart_strategy: configured("restart-strategy.type"),
+            restart_strategy: if main.program.forbids_restarts() {
+                Some("none".to_owned())
+            } else {
+                configured("restart-strategy.type")
+            },
             on_snapshot: main.on_snapshot,
             on_complete: main.on_complete,
             native_only: is_state_machine && !is_1x,
@@ -78,5 +82,32 @@ fn duration(text: &str) -> Option<Duration> {
         "s" => Some(Duration::from_secs(number)),
         "min" => Some(Duration::from_secs(number) * 60),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(class: &str, configured: &[(&str, &str)]) -> Settings {
+        let configuration = configured
+            .iter()
+            .map(|&(key, value)| (key.to_owned(), value.to_owned()))
+            .collect();
+        let main = Main::read(Some(class), &["--checkpoint-ms".to_owned(), "500".to_owned()]);
+        Settings::read(&configuration, Some(class), &main, false)
+    }
+
+    #[test]
+    fn what_the_program_says_wins() {
+        let configured = [
+            ("execution.checkpointing.interval", "10 s"),
+            ("restart-strategy.type", "fixed-delay"),
+        ];
+        let settings = read("CounterJob", &configured);
+        assert_eq!(settings.checkpoint_interval, Some(Duration::from_millis(500)));
+        assert!(settings.is_restarted() && read("CounterJob", &[]).is_restarted());
+        assert!(!read("FailingTask", &configured).is_restarted());
+        assert!(!read("CounterJob", &[("restart-strategy.type", "none")]).is_restarted());
     }
 }

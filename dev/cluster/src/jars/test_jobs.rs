@@ -31,6 +31,7 @@ const SOURCES: &[(&str, &str)] = sources![
     "Counter.java",
     "CounterJob.java",
     "FailingTask.java",
+    "Failure.java",
     "Job.java",
     "Ledger.java",
     "NoExecute.java",
@@ -44,12 +45,12 @@ const SOURCES: &[(&str, &str)] = sources![
 /// A main class of the test jar.
 ///
 /// All take `--ledger FILE`, see [`Ledger`](super::Ledger), `--name NAME`, which replaces the job's name, and
-/// `--pause-ms N`, the time between two records (10). Each job has one task with parallelism 1, which fails or hangs while it
-/// writes a snapshot with `--on-snapshot fail|hang`, and when one is complete with `--on-complete fail|hang`.
+/// `--pause-ms N`, the time between two records (10). Each job has one task with parallelism 1, which keeps its count in
+/// checkpoints, every `--checkpoint-ms N` or as `execution.checkpointing.interval` says. It fails or hangs while it writes a
+/// snapshot with `--on-snapshot fail|hang`, and when one is complete with `--on-complete fail|hang`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TestJob {
-    /// Runs for ever, named `counter`; keeps its count in checkpoints, every `--checkpoint-ms N` or as
-    /// `execution.checkpointing.interval` says.
+    /// Runs for ever, named `counter`.
     Counter,
     /// Finishes at once, or after about `--seconds N`; named `bounded`.
     Bounded,
@@ -65,8 +66,9 @@ pub enum TestJob {
     TwoEnvironments,
     /// The main method sleeps for `--sleep-seconds N`, or for ever without it; then as `Counter`, named `slept`.
     SleepingMain,
-    /// The task throws `IllegalStateException` at once, or after `--fail-after N` records; there is no restart; named
-    /// `failing`.
+    /// The task throws `IllegalStateException` at once, or when all of this holds: it has counted `--fail-after N` records since
+    /// its start, `--fail-after-kept N` of them are in a completed checkpoint, the file `--fail-when FILE` exists. Flink does not
+    /// restart it; named `failing`.
     FailingTask,
 }
 

@@ -1,5 +1,7 @@
 package dev.flinkjobs.testjobs;
 
+import java.util.HashMap;
+import java.util.Map;
 import org.apache.flink.api.common.functions.OpenContext;
 import org.apache.flink.api.common.functions.RichMapFunction;
 import org.apache.flink.api.common.state.CheckpointListener;
@@ -23,18 +25,26 @@ final class Counter extends RichMapFunction<Long, Long> implements CheckpointedF
 
     private final Ledger ledger;
     private final long pause;
-    private final long failAfter;
+    /** Null: never. */
+    private final Failure failure;
     private final String onSnapshot;
     private final String onComplete;
 
     private transient ListState<Long> kept;
+    /** The counts in the checkpoints that may become complete, by their numbers. */
+    private transient Map<Long, Long> snapshots;
+
     private long count;
+    private long restored;
+    /** How many records since the start are in a completed checkpoint; -1 before there is one. */
+    private long completed = -1;
+
     private long told;
 
-    Counter(Ledger ledger, long pause, long failAfter, String onSnapshot, String onComplete) {
+    Counter(Ledger ledger, long pause, Failure failure, String onSnapshot, String onComplete) {
         this.ledger = ledger;
         this.pause = pause;
-        this.failAfter = failAfter;
+        this.failure = failure;
         this.onSnapshot = onSnapshot;
         this.onComplete = onComplete;
     }
@@ -45,6 +55,8 @@ final class Counter extends RichMapFunction<Long, Long> implements CheckpointedF
         for (Long part : kept.get()) {
             count += part;
         }
+        restored = count;
+        snapshots = new HashMap<>();
     }
 
     @Override
@@ -60,8 +72,9 @@ final class Counter extends RichMapFunction<Long, Long> implements CheckpointedF
 
     @Override
     public Long map(Long number) throws Exception {
-        if (failAfter >= 0 && count >= failAfter) {
-            throw new IllegalStateException("the task fails on purpose after " + count + " records");
+        long counted = count - restored;
+        if (failure != null && failure.isDue(counted, completed)) {
+            throw new IllegalStateException("the task fails on purpose after " + counted + " records");
         }
         count++;
         if (System.nanoTime() - told >= SILENCE) {
@@ -81,12 +94,17 @@ final class Counter extends RichMapFunction<Long, Long> implements CheckpointedF
         misbehave(onSnapshot, "the snapshot");
         kept.clear();
         kept.add(count);
+        snapshots.put(context.getCheckpointId(), count);
         tell("snapshot", context.getCheckpointId());
     }
 
     @Override
     public void notifyCheckpointComplete(long checkpointId) throws Exception {
         misbehave(onComplete, "the completion of a snapshot");
+        Long complete = snapshots.remove(checkpointId);
+        if (complete != null) {
+            completed = Math.max(completed, complete - restored);
+        }
     }
 
     private static void misbehave(String how, String when) throws Exception {

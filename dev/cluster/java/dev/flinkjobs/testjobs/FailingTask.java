@@ -2,7 +2,10 @@ package dev.flinkjobs.testjobs;
 
 import org.apache.flink.configuration.Configuration;
 
-/** A job whose task fails at once, or after {@code --fail-after N} records, and is not restarted. */
+/**
+ * A job whose task fails and is not restarted: at once, or when all that is asked for holds: {@code --fail-after N} records were
+ * counted, N of them are in a completed checkpoint with {@code --fail-after-kept N}, a file exists with {@code --fail-when FILE}.
+ */
 public final class FailingTask {
     private FailingTask() {}
 
@@ -11,7 +14,10 @@ public final class FailingTask {
         Configuration never = new Configuration();
         never.setString("restart-strategy.type", "none");
         job.env.configure(never);
-        job.countAndFail(job.arguments.number("fail-after", 0));
+        job.countAndFail(new Failure(
+                job.arguments.number("fail-after", 0),
+                job.arguments.number("fail-after-kept", -1),
+                job.arguments.text("fail-when")));
         job.execute("failing");
     }
 }

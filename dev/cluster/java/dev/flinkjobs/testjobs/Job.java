@@ -10,11 +10,15 @@ final class Job {
     final Ledger ledger;
     final StreamExecutionEnvironment env;
 
-    /** Called first by each main method; records that it was started. */
+    /** Called first by each main method; records that it was started. {@code --checkpoint-ms N} turns checkpoints on. */
     Job(String name, String[] args) throws Exception {
         arguments = new Arguments(args);
         ledger = new Ledger(arguments.text("ledger"));
         env = StreamExecutionEnvironment.getExecutionEnvironment();
+        long checkpoints = arguments.number("checkpoint-ms", 0);
+        if (checkpoints > 0) {
+            env.enableCheckpointing(checkpoints);
+        }
         // The id that the submission asked for, if it did.
         String id = env.getConfiguration().get(PipelineOptionsInternal.PIPELINE_FIXED_JOB_ID);
         ledger.add("main " + name + " " + (id == null ? "-" : id));
@@ -22,18 +26,18 @@ final class Job {
 
     /** Adds a source that counts up to a limit, slowly, and keeps its count in a checkpoint. */
     void count(long limit) {
-        count(limit, -1);
+        count(limit, null);
     }
 
-    /** Adds a source whose task fails after so many records. */
-    void countAndFail(long records) {
-        count(Long.MAX_VALUE - 1, records);
+    /** Adds a source whose task fails. */
+    void countAndFail(Failure failure) {
+        count(Long.MAX_VALUE - 1, failure);
     }
 
-    private void count(long limit, long failAfter) {
+    private void count(long limit, Failure failure) {
         long pause = arguments.number("pause-ms", 10);
         Counter counter =
-                new Counter(ledger, pause, failAfter, arguments.text("on-snapshot"), arguments.text("on-complete"));
+                new Counter(ledger, pause, failure, arguments.text("on-snapshot"), arguments.text("on-complete"));
         // Parallelism 1 throughout, so that one start is one line of the ledger.
         env.fromSequence(1, limit)
                 .setParallelism(1)
