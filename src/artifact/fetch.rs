@@ -1,37 +1,28 @@
 //! Fetching: one request at a time for each place, conditional where the content is known.
 
-use std::{
-    collections::HashMap,
-    fmt,
-    io::Write,
-    path::Path,
-    sync::{
-        Arc, Weak,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Instant,
-};
+use std::{collections::HashMap, fmt, io::Write, path::Path, sync::Arc, time::Instant};
 
 use futures::{
     FutureExt,
     future::{BoxFuture, Shared, WeakShared},
 };
 use parking_lot::Mutex;
-use tokio::sync::{AcquireError, OnceCell, Semaphore};
+use tokio::sync::{AcquireError, OnceCell};
 use tracing::{debug, info};
 
 use super::{
     cache::{Cache, CachedFile, Place},
     error::ArtifactError,
-    guard::{ClientError, Lookup, SystemLookup},
     http::{Reply, Validator, Web},
     jar::stub_jar,
     policy::{ArtifactPolicy, Denied, S3Credentials},
     receive::receive,
     s3::{Objects, ObjectsError},
     sum::Sha256Sum,
+    turns::Turns,
     uri::JarUri,
 };
+use crate::outbound::{ClientError, Lookup, SystemLookup};
 
 /// A jar that a job needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -184,8 +175,9 @@ impl Fetcher {
         let policy = Arc::new(policy);
         let lookup: Arc<dyn Lookup> = Arc::new(lookup);
         let web = Web::new(&policy, &lookup)?;
-        let has_objects =
-            policy.s3.credentials == S3Credentials::Anonymous || policy.allowed.iter().any(|allowed| !allowed.is_url());
+        let has_objects = policy.s3.credentials == S3Credentials::Anonymous
+            || policy.s3.reads_state
+            || policy.allowed.iter().any(|allowed| !allowed.is_url());
         let objects = if has_objects {
             Some(Objects::new(&policy, &lookup)?)
         } else {
@@ -226,6 +218,20 @@ impl Fetcher {
             }),
             Some(_) | None => Ok(fetched),
         }
+    }
+
+    /// Whether an object is there now. The caller has made sure that whoever asks may know.
+    ///
+    /// # Errors
+    /// Why the store did not say.
+    pub async fn has_object(&self, bucket: &str, key: &str) -> Result<bool, ArtifactError> {
+        let Some(objects) = &self.shared.objects else {
+            return Err(ArtifactError::Unreachable {
+                at: format!("s3://{bucket}/{key}"),
+                why: "the operator is not set up to read object stores".to_owned(),
+            });
+        };
+        objects.has(bucket, key).await
     }
 
     /// The jar for a job whose class is on the cluster already: [`stub_jar`] as a file.
@@ -357,39 +363,5 @@ impl Parts {
             validator,
             revalidated: false,
         })
-    }
-}
-
-/// How many may fetch at once, in all and for each namespace.
-struct Turns {
-    all: Semaphore,
-    for_each: usize,
-    namespaces: Mutex<HashMap<String, Weak<Semaphore>>>,
-    numbers: AtomicU64,
-}
-
-impl Turns {
-    fn new(policy: &ArtifactPolicy) -> Self {
-        Self {
-            all: Semaphore::new(policy.concurrent.max(1)),
-            for_each: policy.concurrent_per_namespace.max(1),
-            namespaces: Mutex::default(),
-            numbers: AtomicU64::new(0),
-        }
-    }
-
-    fn of_namespace(&self, namespace: &str) -> Arc<Semaphore> {
-        let mut namespaces = self.namespaces.lock();
-        if let Some(turns) = namespaces.get(namespace).and_then(Weak::upgrade) {
-            return turns;
-        }
-        namespaces.retain(|_, turns| turns.strong_count() > 0);
-        let turns = Arc::new(Semaphore::new(self.for_each));
-        namespaces.insert(namespace.to_owned(), Arc::downgrade(&turns));
-        turns
-    }
-
-    fn number(&self) -> u64 {
-        self.numbers.fetch_add(1, Ordering::Relaxed)
     }
 }

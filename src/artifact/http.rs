@@ -13,11 +13,11 @@ use url::Url;
 
 use super::{
     error::ArtifactError,
-    guard::{self, ClientError, Lookup},
-    policy::{ArtifactPolicy, Denied, Zone},
+    policy::{ArtifactPolicy, Denied},
     sum::Sha256Sum,
     uri::{redirect_target, shown},
 };
+use crate::outbound::{self, ClientError, Lookup, Zone};
 
 /// How to ask a server whether an artifact changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -128,7 +128,7 @@ impl Web {
             &[]
         };
         let zones = [Zone::Public].into_iter().chain(inside.iter().copied());
-        let clients = zones.map(|zone| Ok((zone, guard::client(policy, lookup, zone)?)));
+        let clients = zones.map(|zone| Ok((zone, outbound::client(&policy.bounds(), lookup, zone)?)));
         Ok(Self {
             policy: Arc::clone(policy),
             clients: clients.collect::<Result<_, ClientError>>()?,
@@ -246,13 +246,13 @@ fn body(url: &Url, response: Response) -> Body {
 
 /// A failure below HTTP, in words.
 pub(super) fn transport(at: &str, error: &(dyn std::error::Error + 'static)) -> ArtifactError {
-    if let Some(denied) = guard::denied(error) {
-        return denied.into();
+    if let Some(blocked) = outbound::blocked(error) {
+        return Denied::from(blocked).into();
     }
     let is = |what: fn(&reqwest::Error) -> bool| {
-        guard::causes(error).any(|cause| cause.downcast_ref::<reqwest::Error>().is_some_and(what))
+        outbound::causes(error).any(|cause| cause.downcast_ref::<reqwest::Error>().is_some_and(what))
     };
-    let words = guard::words(error);
+    let words = outbound::words(error);
     let why = if is(reqwest::Error::is_timeout) {
         "the connection timed out".to_owned()
     } else if is(reqwest::Error::is_dns) {

@@ -8,27 +8,27 @@
 //! [`Fetcher`] asks the server each time, with a condition when it has the content already: the cache saves bytes, it
 //! never decides. One namespace never gets what another one fetched without asking the server itself.
 
-pub mod address;
 mod allowed;
 mod cache;
 mod error;
 mod fetch;
-mod guard;
 mod http;
 mod jar;
 mod policy;
 mod receive;
 mod s3;
 mod sum;
+mod turns;
 mod uri;
 
 pub use allowed::{AllowedArtifact, InvalidPrefix};
 pub use cache::CachedFile;
 pub use error::ArtifactError;
 pub use fetch::{CacheUse, Fetched, Fetcher, JarSource, SetupError};
-pub use guard::{Lookup, SystemLookup};
 pub use http::Validator;
 pub use jar::{JarFault, stub_jar};
 pub use policy::{ArtifactPolicy, Denied, Pace, S3Credentials, S3Settings};
 pub use sum::{InvalidSum, Sha256Sum};
 pub use uri::{JarUri, MAX_URI_BYTES, UriError};
+
+pub use crate::outbound::{Lookup, SystemLookup};

@@ -3,14 +3,16 @@
 
 use std::{net::IpAddr, path::PathBuf, time::Duration};
 
-use url::{Host, Url};
+use url::Url;
 
 use super::{
-    address::{Inside, Network, Reach, reach},
     allowed::AllowedArtifact,
     uri::{JarUri, shown},
 };
-use crate::sensitive::Sensitive;
+use crate::{
+    outbound::{Blocked, Bounds, Network, Zone, is_inner_name, literal},
+    sensitive::Sensitive,
+};
 
 /// The administrator's settings for artifacts.
 #[derive(Debug, Clone)]
@@ -78,6 +80,8 @@ pub struct S3Settings {
     pub region: Option<String>,
     /// Who asks.
     pub credentials: S3Credentials,
+    /// State is looked at, too: under the prefixes that the administrator gave to namespaces.
+    pub reads_state: bool,
 }
 
 /// Who asks an object store.
@@ -95,17 +99,6 @@ pub enum S3Credentials {
         /// The key.
         secret: Sensitive,
     },
-}
-
-/// How far the connections for a URL may reach.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) enum Zone {
-    /// Public addresses, and the networks that the administrator opened.
-    Public,
-    /// Also private addresses: the URL is under an allowed prefix.
-    Private,
-    /// Also the own host: the allowed prefix itself names it.
-    Loopback,
 }
 
 /// What the policy refuses. The message says what the administrator could change.
@@ -154,6 +147,16 @@ pub enum Denied {
          --allowed-artifact NAMESPACE=s3://BUCKET/PREFIX/"
     )]
     Bucket(String),
+}
+
+impl From<Blocked> for Denied {
+    fn from(Blocked { host, ip, kind }: Blocked) -> Self {
+        Self::Address {
+            host,
+            ip,
+            kind: kind.to_string(),
+        }
+    }
 }
 
 fn hint(kind: &str) -> &'static str {
@@ -219,13 +222,13 @@ impl ArtifactPolicy {
 
     /// How far connections to the object store may reach: an endpoint that the administrator set is trusted.
     pub(super) fn endpoint_zone(&self) -> Zone {
-        self.s3.endpoint.as_ref().map_or(Zone::Public, trusted_zone)
+        self.s3.endpoint.as_ref().map_or(Zone::Public, Zone::of_trusted)
     }
 
     /// How far the connections for a URL may reach; for redirects too.
     pub(super) fn zone_of_url(&self, namespace: &str, url: &Url) -> Result<Zone, Denied> {
         let zone = if self.allowed.iter().any(|allowed| allowed.covers_url(namespace, url)) {
-            trusted_zone(url)
+            Zone::of_trusted(url)
         } else {
             self.check_untrusted(url)?;
             Zone::Public
@@ -260,65 +263,18 @@ impl ArtifactPolicy {
 
     /// Whether a connection in `zone` may go to `ip`.
     pub(super) fn check_address(&self, zone: Zone, host: &str, ip: IpAddr) -> Result<(), Denied> {
-        let reach = reach(ip);
-        let open = match reach {
-            Reach::Public => true,
-            Reach::Never(_) => false,
-            Reach::Inside(inside) => {
-                let by_zone = match zone {
-                    Zone::Public => false,
-                    Zone::Private => inside == Inside::Private,
-                    Zone::Loopback => true,
-                };
-                by_zone || self.networks.iter().any(|network| network.contains(ip))
-            }
-        };
-        if open {
-            Ok(())
-        } else {
-            Err(Denied::Address {
-                host: host.chars().take(100).collect(),
-                ip,
-                kind: reach.to_string(),
-            })
+        Ok(zone.check(&self.networks, host, ip)?)
+    }
+
+    /// How this policy's clients connect.
+    pub(super) fn bounds(&self) -> Bounds {
+        Bounds {
+            networks: self.networks.clone(),
+            connect_timeout: self.connect_timeout,
+            ca_bundle: self.ca_bundle.clone(),
+            ca_flag: "--artifact-ca",
         }
     }
-}
-
-/// A trusted URL reaches the own host only when it says so itself; a name that resolves to it does not count.
-fn trusted_zone(url: &Url) -> Zone {
-    let own_host = match url.host() {
-        Some(Host::Domain(name)) => name.trim_end_matches('.').eq_ignore_ascii_case("localhost"),
-        Some(Host::Ipv4(ip)) => reach(ip.into()) == Reach::Inside(Inside::Loopback),
-        Some(Host::Ipv6(ip)) => reach(ip.into()) == Reach::Inside(Inside::Loopback),
-        None => false,
-    };
-    if own_host { Zone::Loopback } else { Zone::Private }
-}
-
-/// The host as an address, when it is one.
-pub(super) fn literal(url: &Url) -> Option<IpAddr> {
-    match url.host()? {
-        Host::Ipv4(ip) => Some(ip.into()),
-        Host::Ipv6(ip) => Some(ip.into()),
-        Host::Domain(_) => None,
-    }
-}
-
-/// Names that only resolve on the inside: single labels, and the suffixes of Kubernetes, RFC 6762, 6761, 8375 and ICANN's `internal`.
-fn is_inner_name(host: &str) -> bool {
-    let host = host.trim_end_matches('.').to_ascii_lowercase();
-    let suffixes = [
-        ".svc",
-        ".local",
-        ".localhost",
-        ".internal",
-        ".home.arpa",
-        ".localdomain",
-        ".intranet",
-        ".lan",
-    ];
-    !host.contains('.') || suffixes.iter().any(|suffix| host.ends_with(suffix))
 }
 
 #[cfg(test)]

@@ -15,12 +15,12 @@ use reqwest::{Client, StatusCode};
 
 use super::{
     error::ArtifactError,
-    guard::{self, ClientError, Lookup},
     http::{Body, Reply, Validator, transport},
     policy::{ArtifactPolicy, S3Credentials},
     sum::Sha256Sum,
     uri::{JarUri, UriError},
 };
+use crate::outbound::{self, ClientError, Lookup};
 
 /// Stores that are kept ready, one for each bucket.
 const MAX_STORES: usize = 64;
@@ -46,7 +46,7 @@ impl Objects {
     pub(super) fn new(policy: &Arc<ArtifactPolicy>, lookup: &Arc<dyn Lookup>) -> Result<Self, ObjectsError> {
         let zone = policy.endpoint_zone();
         if let Some(endpoint) = &policy.s3.endpoint
-            && let Some(ip) = super::policy::literal(endpoint)
+            && let Some(ip) = outbound::literal(endpoint)
         {
             let denied = |error: super::Denied| ObjectsError::Store(error.to_string());
             policy
@@ -57,7 +57,7 @@ impl Objects {
             S3Credentials::Environment => Some(credentials_of_environment(policy)?),
             S3Credentials::Anonymous | S3Credentials::Static { .. } => None,
         };
-        let client = guard::client(policy, lookup, zone)?;
+        let client = outbound::client(&policy.bounds(), lookup, zone)?;
         Ok(Self {
             policy: Arc::clone(policy),
             client,
@@ -84,14 +84,7 @@ impl Objects {
             if_none_match: known.and_then(|known| known.etag.clone()),
             ..GetOptions::default()
         };
-        let limit = self.policy.connect_timeout + self.policy.reply_timeout;
-        let reply = tokio::time::timeout(limit, store.get_opts(&path, options))
-            .await
-            .map_err(|_| ArtifactError::Unreachable {
-                at: at.clone(),
-                why: format!("no answer within {} seconds", limit.as_secs()),
-            })?;
-        let object = match reply {
+        let object = match self.within(&at, store.get_opts(&path, options)).await? {
             Ok(object) => object,
             Err(object_store::Error::NotModified { .. }) if known.is_some() => return Ok(Reply::NotModified),
             Err(error) => return Err(failure(&at, &error)),
@@ -112,6 +105,35 @@ impl Objects {
             validator,
             chunks: object.into_stream().map_err(move |error| failure(&at, &error)).boxed(),
         }))
+    }
+
+    /// Whether an object is there.
+    pub(super) async fn has(&self, bucket: &str, key: &str) -> Result<bool, ArtifactError> {
+        let at = format!("s3://{bucket}/{key}");
+        let path = Path::parse(key).map_err(|_| UriError::Key)?;
+        let store = self.store(bucket).map_err(|error| failure(&at, &error))?;
+        let options = GetOptions {
+            head: true,
+            ..GetOptions::default()
+        };
+        match self.within(&at, store.get_opts(&path, options)).await? {
+            Ok(_) => Ok(true),
+            Err(error) => {
+                let error = failure(&at, &error);
+                let missing = matches!(error, ArtifactError::NotFound { .. });
+                if missing { Ok(false) } else { Err(error) }
+            }
+        }
+    }
+
+    async fn within<T>(&self, at: &str, reply: impl Future<Output = T>) -> Result<T, ArtifactError> {
+        let limit = self.policy.connect_timeout + self.policy.reply_timeout;
+        tokio::time::timeout(limit, reply)
+            .await
+            .map_err(|_| ArtifactError::Unreachable {
+                at: at.to_owned(),
+                why: format!("no answer within {} seconds", limit.as_secs()),
+            })
     }
 
     fn store(&self, bucket: &str) -> object_store::Result<Arc<AmazonS3>> {
@@ -168,7 +190,7 @@ fn no_retry() -> RetryConfig {
 /// The operator's own credentials, renewed when they run out. They come from addresses that no job may name (the
 /// instance's metadata, a pod identity agent), hence by a client of their own.
 fn credentials_of_environment(policy: &ArtifactPolicy) -> Result<AwsCredentialProvider, ObjectsError> {
-    let client = guard::credentials_client(policy)?;
+    let client = outbound::credentials_client(&policy.bounds())?;
     let builder = AmazonS3Builder::from_env()
         .with_bucket_name("credentials")
         .with_region(region(policy))
@@ -179,7 +201,7 @@ fn credentials_of_environment(policy: &ArtifactPolicy) -> Result<AwsCredentialPr
         .with_http_connector(Fixed(ForCredentials(client)));
     let store = builder
         .build()
-        .map_err(|error| ObjectsError::Store(guard::words(&error)))?;
+        .map_err(|error| ObjectsError::Store(outbound::words(&error)))?;
     Ok(Arc::clone(store.credentials()))
 }
 
@@ -229,7 +251,8 @@ struct ForCredentials(Client);
 impl HttpService for ForCredentials {
     async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
         let response = self.0.call(request).await;
-        let response = response.map_err(|error| HttpError::new(error.kind(), NoCredentials(guard::words(&error))))?;
+        let response =
+            response.map_err(|error| HttpError::new(error.kind(), NoCredentials(outbound::words(&error))))?;
         if response.status().is_success() {
             return Ok(response);
         }
@@ -243,7 +266,7 @@ impl HttpService for ForCredentials {
 
 fn failure(at: &str, error: &object_store::Error) -> ArtifactError {
     let unreachable = |why: String| ArtifactError::Unreachable { at: at.to_owned(), why };
-    for cause in guard::causes(error) {
+    for cause in outbound::causes(error) {
         if let Some(UnexpectedStatus(status)) = cause.downcast_ref() {
             return match status {
                 301 | 307 => ArtifactError::redirect(

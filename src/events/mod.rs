@@ -21,7 +21,6 @@
 mod key;
 mod outbox;
 mod post;
-mod rate;
 
 use std::{
     sync::Arc,

@@ -7,12 +7,11 @@ use std::{
 
 use jiff::Timestamp;
 
-use super::{
-    Event, EventLimits,
-    key::Key,
+use super::{Event, EventLimits, key::Key};
+use crate::{
+    metrics::{EventOutcome, EventType, Metrics},
     rate::{Bucket, Rate, Shares},
 };
-use crate::metrics::{EventOutcome, EventType, Metrics};
 
 /// The API server's limit for an Event's note, in bytes.
 const MAX_NOTE: usize = 1024;

@@ -120,6 +120,7 @@ impl Ground {
                 key_id: "AKIDEXAMPLE".into(),
                 secret: Sensitive::new("s3cr3t key"),
             },
+            reads_state: false,
         };
         Self {
             store,
@@ -228,6 +229,40 @@ async fn the_store_s_answers_have_the_same_words() {
     }
     *ground.store.fault.lock() = None;
     assert!(fetcher.fetch(&wanted).await.is_ok());
+}
+
+#[tokio::test]
+async fn whether_an_object_is_there_is_told_where_state_is_looked_at() {
+    let mut ground = Ground::new().await;
+    let key = "team-a/savepoint-1/_metadata";
+    // Nothing is asked of a store that nobody has allowed.
+    ground.policy.allowed.clear();
+    let error = ground.fetcher().has_object("state", key).await.unwrap_err();
+    assert!(error.to_string().contains("not set up"), "{error}");
+    ground.policy.s3.reads_state = true;
+    let fetcher = ground.fetcher();
+    assert_eq!(fetcher.has_object("state", key).await, Ok(false));
+    ground
+        .store
+        .put(&format!("state/{key}"), Bytes::from_static(b"metadata"));
+    assert_eq!(fetcher.has_object("state", key).await, Ok(true));
+    let asked = ground.store.asked();
+    assert_eq!(asked.len(), 2);
+    assert!(
+        asked
+            .iter()
+            .all(|asked| asked.headers.contains_key(header::AUTHORIZATION))
+    );
+    // That the store does not say is not that it is not there.
+    for status in [StatusCode::FORBIDDEN, StatusCode::SERVICE_UNAVAILABLE] {
+        *ground.store.fault.lock() = Some(status);
+        let error = fetcher.has_object("state", key).await.unwrap_err();
+        assert!(!format!("{error} {error:?}").contains("s3cr3t"), "{error:?}");
+    }
+    // Jars come from where they came from before.
+    *ground.store.fault.lock() = None;
+    ground.store.put("jars/team-a/x.jar", stub_jar());
+    assert!(fetcher.fetch(&source("s3://jars/team-a/x.jar")).await.is_err());
 }
 
 #[tokio::test]
