@@ -6,12 +6,12 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 use kube::CustomResourceExt;
 use serde_json::json;
 
-use super::{FlinkSession, FlinkSessionJob};
+use super::{FlinkSession, FlinkSessionJob, Savepoint};
 
 /// Every CRD, in the order of their names.
 #[must_use]
 pub fn all() -> Vec<CustomResourceDefinition> {
-    [FlinkSessionJob::crd(), FlinkSession::crd()]
+    [FlinkSessionJob::crd(), FlinkSession::crd(), Savepoint::crd()]
         .into_iter()
         .map(finish)
         .collect()

@@ -6,17 +6,23 @@
 pub mod condition;
 mod crd;
 mod duration;
+pub mod intent;
 pub mod job;
 pub mod keys;
 mod reason;
+pub mod savepoint;
+pub mod savepoint_status;
 pub mod session;
 pub mod session_job;
+pub mod state;
 pub mod status;
 
 pub use condition::{Condition, ConditionStatus, ConditionType};
 pub use crd::{all as crds, to_yaml};
 pub use duration::GoDuration;
 pub use reason::Reason;
+pub use savepoint::{Savepoint, SavepointSpec};
+pub use savepoint_status::{SavepointPhase, SavepointStatus};
 pub use session::{FlinkSession, FlinkSessionSpec, FlinkSessionStatus};
 pub use session_job::{FlinkSessionJob, FlinkSessionJobSpec};
 pub use status::{JobStatus, Phase};

@@ -56,6 +56,8 @@ reasons! {
     Restoring,
     /// Flink restarts the job, or the operator submits it again.
     Restarting,
+    /// The job runs again after it had failed, was lost or could not be seen.
+    Recovered,
     /// The cluster is not ready for a submission.
     WaitingForCluster,
     /// The `FlinkSession` does not exist, or what it points at does not.
@@ -102,6 +104,8 @@ reasons! {
     StateNotFound,
     /// What runs, or its state, cannot be known.
     StateUnknown,
+    /// The newest state that the job can be restored from is older than it should be.
+    StateOutdated,
     /// Two jobs write checkpoints to one directory.
     CheckpointPathConflict,
     /// A deletion waits.
@@ -112,12 +116,16 @@ reasons! {
     Unauthorized,
     /// The cluster's configuration makes repeated submissions unsafe.
     IdempotencyWeak,
-    /// The change needs a restart that keeps state, which this version cannot do.
+    /// The change needs what this job, or this version, does not offer.
     UpgradeModeUnsupported,
     /// Configuration keys belong to the cluster and have no effect on a session job.
     ClusterScopedOption,
+    /// Flink takes a savepoint.
+    InProgress,
     /// A savepoint is complete.
     Completed,
+    /// Flink deletes the files of a savepoint.
+    Disposing,
     /// A job that ran already was taken over.
     Adopted,
 }

@@ -1,12 +1,17 @@
-//! The status of a job resource: what people read, and the write-ahead record that the exactly-once protocol rests on.
+//! The status of a job resource: what people read. The write-ahead record in it is described in [`super::intent`].
 
 use jiff::Timestamp;
 use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Condition, FlinkSessionJobSpec};
-use crate::flink::{JarId, JobId};
+use super::{
+    Condition, FlinkSessionJobSpec,
+    state::{MAX_PATH, RestorePoint, Resume, StateRecord},
+};
+use crate::flink::JobId;
+
+pub use super::intent::{CancelIntent, CancelPurpose, Intent, KeepIntent, RestoreIntent, StopIntent, SubmitIntent};
 
 /// One word for people.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
@@ -108,6 +113,31 @@ pub struct Run {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
     pub job_manager: Option<String>,
+    /// The savepoint or checkpoint that it was started from. Left out of older attempts when paths are long.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = MAX_PATH))]
+    pub restored_from: Option<String>,
+    /// The newest state on record when it ended. Left out of older attempts when paths are long.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = MAX_PATH))]
+    pub last_state: Option<String>,
+}
+
+impl Run {
+    /// A run that nothing is known of yet.
+    #[must_use]
+    pub const fn new(attempt: i64, job_id: JobId) -> Self {
+        Self {
+            attempt,
+            job_id,
+            start_time: None,
+            end_time: None,
+            outcome: None,
+            job_manager: None,
+            restored_from: None,
+            last_state: None,
+        }
+    }
 }
 
 /// Why a job failed.
@@ -136,6 +166,16 @@ pub struct Restarts {
     /// All of them.
     #[serde(default)]
     pub total: i64,
+    /// Those of the last hour, newest first: the window of `restartPolicy.maxRestartsPerHour`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 60))]
+    pub last_hour: Vec<Timestamp>,
+    /// When the job is started again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_time: Option<Timestamp>,
+    /// `maxRestartsPerHour` is spent.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub exhausted: bool,
 }
 
 /// What applying the current spec does.
@@ -147,80 +187,6 @@ pub enum PendingChange {
     Live,
     /// It restarts the job.
     Restart,
-}
-
-/// Why the operator cancels a job.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
-pub enum CancelPurpose {
-    /// To start another attempt.
-    Upgrade,
-    /// For `state: Suspended`.
-    Suspend,
-    /// For `state: Cancelled`.
-    Cancel,
-    /// For the deletion of the resource.
-    Delete,
-    /// The job carries our mark but is not the current attempt.
-    Stray,
-}
-
-/// A submission that was decided on.
-///
-/// Written before the request. The JobID and the jar id together can never run twice: Flink refuses the JobID within one
-/// JobManager process, and the jar id exists in one process only.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct SubmitIntent {
-    /// The JobID that Flink is told to use.
-    pub job_id: JobId,
-    /// The uploaded jar.
-    pub jar_id: JarId,
-    /// The JobManager process that the jar was uploaded to.
-    #[schemars(length(max = 64))]
-    pub job_manager: String,
-    /// A hash of the request's body; only this body may be sent again.
-    #[schemars(length(max = 64))]
-    pub body_hash: String,
-    /// How many times the request may have been sent.
-    pub tries: i32,
-    /// When the first request of this JobID and jar was decided on: the start of the window for repeats.
-    pub first_try: Timestamp,
-    /// The request is not sent after this time.
-    pub not_after: Timestamp,
-    /// Until then the request that was decided on last may still take effect.
-    pub unresolved: Timestamp,
-    /// The same for requests before the last one whose result is not known.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub earlier_unresolved: Option<Timestamp>,
-}
-
-/// A cancellation that was decided on.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct CancelIntent {
-    /// The job.
-    pub job_id: JobId,
-    /// Why.
-    pub purpose: CancelPurpose,
-}
-
-/// The write-ahead record. Internal: its fields may change between versions.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Intent {
-    /// The installation that wrote it. Another installation leaves the resource alone.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 8))]
-    pub owner: Option<String>,
-    /// A submission whose result is not known yet.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub submit: Option<SubmitIntent>,
-    /// A cancellation that has not been seen to its end.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cancel: Option<CancelIntent>,
-    /// Since when a cluster has not answered while the resource is being deleted.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub unanswered_since: Option<Timestamp>,
 }
 
 /// What is known of a job.
@@ -287,6 +253,11 @@ pub struct JobStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restarts: Option<Restarts>,
 
+    /// Where the job's state is, and what it was restored from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-kubernetes-map-type" = "atomic"))]
+    pub state: Option<StateRecord>,
+
     /// What applying the current spec does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pending_change: Option<PendingChange>,
@@ -338,6 +309,7 @@ impl Default for JobStatus {
             parallelism: None,
             failure: None,
             restarts: None,
+            state: None,
             pending_change: None,
             runs: Vec::new(),
             intent: None,
@@ -370,6 +342,35 @@ impl JobStatus {
     #[must_use]
     pub fn cancellation(&self) -> Option<&CancelIntent> {
         self.intent.as_ref().and_then(|intent| intent.cancel.as_ref())
+    }
+
+    /// The stop with savepoint that has not been seen to its end.
+    #[must_use]
+    pub fn stop(&self) -> Option<&StopIntent> {
+        self.intent.as_ref().and_then(|intent| intent.stop.as_ref())
+    }
+
+    /// The savepoint that is to become a resource.
+    #[must_use]
+    pub fn keep(&self) -> Option<&KeepIntent> {
+        self.intent.as_ref().and_then(|intent| intent.keep.as_ref())
+    }
+
+    /// What the start under way takes, or the next one.
+    #[must_use]
+    pub fn resume(&self) -> Option<Resume> {
+        self.state.as_ref().and_then(|state| state.resume)
+    }
+
+    /// The newest state on record.
+    #[must_use]
+    pub fn latest_state(&self) -> Option<&RestorePoint> {
+        self.state.as_ref().and_then(|state| state.latest.as_ref())
+    }
+
+    /// What is on record of the job's state, made when it is not there.
+    pub fn state_mut(&mut self) -> &mut StateRecord {
+        self.state.get_or_insert_default()
     }
 
     /// The write-ahead record, made when it is not there.
