@@ -25,9 +25,17 @@ pub fn submit_again(tries: i32) -> Duration {
     (SUBMIT_GRACE * 2_u32.pow(doublings)).min(Duration::from_secs(300))
 }
 
+/// How long to wait after the `tries`th stop with savepoint that failed: 10 s doubling up to ten minutes. A savepoint that
+/// fails can restart the job.
+#[must_use]
+pub fn stop_again(tries: i32) -> Duration {
+    let doublings = u32::try_from(tries.clamp(1, 7) - 1).unwrap_or_default();
+    Duration::from_secs(10 * 2_u64.pow(doublings)).min(Duration::from_secs(600))
+}
+
 /// The time that much later. Statuses can be edited by people, so that no time in them may overflow.
 #[must_use]
-pub(super) fn after(time: Timestamp, pause: Duration) -> Timestamp {
+pub(crate) fn after(time: Timestamp, pause: Duration) -> Timestamp {
     time.checked_add(pause).unwrap_or(Timestamp::MAX)
 }
 

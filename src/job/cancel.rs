@@ -3,14 +3,16 @@
 use super::{
     CANCEL_AGAIN, Effect, JobSeen, Observed, Plan, Refusal, SUBMIT_GRACE, Wants,
     backoff::after,
-    follow, idle, start,
+    decide, ledger, start,
     verdict::{Standing, Verdict},
 };
 use crate::{
     api::{
         JobStatus, Phase, Reason,
         condition::ConditionStatus,
-        status::{CancelIntent, CancelPurpose, RunOutcome},
+        intent::{CancelIntent, CancelPurpose},
+        state::Resume,
+        status::{Run, RunOutcome},
     },
     flink::{JobId, JobState},
 };
@@ -37,7 +39,11 @@ pub(super) fn stray(o: &Observed<'_>) -> Option<Plan> {
 pub(super) fn intend(o: &Observed<'_>, status: &mut JobStatus, job_id: JobId, purpose: CancelPurpose) {
     let intent = status.intent_mut();
     intent.owner = Some(o.installation.to_string());
-    intent.cancel = Some(CancelIntent { job_id, purpose });
+    intent.cancel = Some(CancelIntent {
+        job_id,
+        purpose,
+        last_state: false,
+    });
 }
 
 /// Sends the cancellation, or waits for what was sent.
@@ -66,7 +72,8 @@ pub(super) fn send(o: &Observed<'_>, status: JobStatus, job: &JobSeen, rule: &'s
 
 /// A cancellation was decided on: see it to its end.
 pub(super) fn resume(o: &Observed<'_>) -> Option<Plan> {
-    let CancelIntent { job_id, purpose } = o.status.cancellation()?.clone();
+    let intent = o.status.cancellation()?.clone();
+    let CancelIntent { job_id, purpose, .. } = intent;
     let Some(cluster) = o.up() else {
         return Some(blocked(o, purpose));
     };
@@ -85,8 +92,8 @@ pub(super) fn resume(o: &Observed<'_>) -> Option<Plan> {
             describe(o, &mut status, purpose, failed.as_ref());
             send(o, status, job, "cancel/send")
         }
-        Some(job) => ended(o, job_id, purpose, Some(job)),
-        None if cluster.confirmed => ended(o, job_id, purpose, None),
+        Some(job) => ended(o, &intent, Some(job)),
+        None if cluster.confirmed => ended(o, &intent, None),
         None => start::confirm("cancel/confirm", o.status.clone()),
     })
 }
@@ -153,37 +160,54 @@ fn blocked(o: &Observed<'_>, purpose: CancelPurpose) -> Plan {
     Plan::with("cancel/blocked", status)
 }
 
+/// What is left of the state of a run that was cancelled.
+fn kept(status: &mut JobStatus, intent: &CancelIntent, outcome: RunOutcome, listed: bool) {
+    let stopped = status
+        .intent_mut()
+        .stop
+        .take()
+        .is_some_and(|stop| stop.location.is_some());
+    ledger::forget_deleted(status, outcome, intent.job_id);
+    match outcome {
+        // Its savepoint is on record already.
+        RunOutcome::Replaced | RunOutcome::Suspended if stopped => ledger::last_state(status),
+        RunOutcome::Replaced | RunOutcome::Suspended if intent.last_state && listed => {
+            ledger::ended(status, Resume::Latest);
+        }
+        RunOutcome::Replaced | RunOutcome::Suspended if intent.last_state => ledger::ended(status, Resume::Unknown),
+        RunOutcome::Replaced | RunOutcome::Suspended => ledger::ended(status, Resume::Empty),
+        RunOutcome::Finished
+        | RunOutcome::Failed
+        | RunOutcome::Canceled
+        | RunOutcome::Cancelled
+        | RunOutcome::Rejected
+        | RunOutcome::Lost
+        | RunOutcome::Unknown => ledger::last_state(status),
+    }
+}
+
 /// Flink shows the end of a job that was to be cancelled, or proves that it does not exist.
-fn ended(o: &Observed<'_>, job_id: JobId, purpose: CancelPurpose, job: Option<&JobSeen>) -> Plan {
+fn ended(o: &Observed<'_>, intent: &CancelIntent, job: Option<&JobSeen>) -> Plan {
+    let CancelIntent { job_id, purpose, .. } = *intent;
     let mut status = o.status.clone();
     status.intent_mut().cancel = None;
     let state = job.map(|job| job.state);
-    if let Some(run) = status
-        .runs
-        .first_mut()
-        .filter(|run| run.job_id == job_id && run.outcome.is_none())
-    {
-        run.end_time = job.and_then(|job| job.end_time);
-        run.outcome = Some(match (state, purpose) {
-            (Some(JobState::Finished), _) => RunOutcome::Finished,
+    let current = |run: &Run| run.job_id == job_id && run.outcome.is_none();
+    if status.runs.first().is_some_and(current) {
+        let outcome = match (state, purpose) {
+            (Some(JobState::Finished), _) if o.status.stop().is_none() => RunOutcome::Finished,
             (Some(JobState::Failed), CancelPurpose::Stray) => RunOutcome::Failed,
-            (_, CancelPurpose::Upgrade) => RunOutcome::Replaced,
-            (_, CancelPurpose::Suspend) => RunOutcome::Suspended,
-            (_, CancelPurpose::Cancel | CancelPurpose::Delete) => RunOutcome::Cancelled,
-            (_, CancelPurpose::Stray) => RunOutcome::Canceled,
-        });
+            _ => ledger::outcome(purpose),
+        };
+        if let Some(run) = status.runs.first_mut() {
+            run.end_time = job.and_then(|job| job.end_time);
+            run.outcome = Some(outcome);
+        }
         status.end_time = job.and_then(|job| job.end_time);
         status.flink_state = state.map(|state| state.to_string());
+        kept(&mut status, intent, outcome, job.is_some());
     }
-    if status.submission().is_some() {
-        let message = "a submission is under way";
-        Verdict::reconciling(Phase::Submitting, Reason::Submitting, message).write(o, &mut status);
-        return Plan::with("cancel/ended", status);
-    }
-    if status.live_run().is_some() {
-        return follow::follow(o, status);
-    }
-    idle::idle(o, status)
+    decide::go_on(o, status, "cancel/ended")
 }
 
 #[cfg(test)]
@@ -203,7 +227,7 @@ mod tests {
     fn cancelling(edit: fn(&mut Case)) -> Case {
         let mut case = Case::running();
         edit(&mut case);
-        case.persist("follow/stop");
+        case.persist("end/cancel");
         case
     }
 
@@ -216,7 +240,7 @@ mod tests {
         for edit in [SUSPEND, CANCEL, EDIT] {
             let mut case = Case::running();
             edit(&mut case);
-            assert_eq!(effect(&case.persist("follow/stop")), "-");
+            assert_eq!(effect(&case.persist("end/cancel")), "-");
             assert_eq!(case.still("cancel/send").effect, Some(Effect::Cancel(case.id())));
         }
     }

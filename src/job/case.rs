@@ -1,20 +1,24 @@
 //! Support for the table tests of the rules: a resource with everything that a decision is made from, and the words that
 //! a row of a table is compared with.
 
-use std::fmt::Write as _;
-
 use jiff::Timestamp;
 
+mod words;
+
+pub(super) use words::{effect, told};
+
 use super::{
-    Cluster, ClusterView, Effect, Input, JobSeen, Meta, Observed, Permit, Plan, Program, Refusal, RetryWindow, Session,
-    Slots, SubmitOutcome, Task, decide,
+    Cluster, ClusterView, Effect, Input, JobSeen, Meta, Observed, Permit, Plan, Program, Refusal, RetryWindow,
+    SavepointKnown, Session, Slots, StateSeen, SubmitOutcome, Task, decide,
 };
 use crate::{
     api::{
-        ConditionStatus, ConditionType, FlinkSessionJobSpec, JobStatus, Reason, condition,
+        FlinkSessionJobSpec, JobStatus, Reason,
+        state::{CheckpointRetention, RestorePoint},
         status::{Run, RunOutcome},
     },
     flink::{InstallationId, JarId, JobId, JobState, UidHash},
+    state_prefix::StatePrefixes,
 };
 
 pub(super) const UID: &str = "0d7c5e5e-8d7b-4b1f-9a66-1f4b1c5d8e21";
@@ -54,7 +58,14 @@ pub(super) struct Case {
     pub(super) task: Task,
     pub(super) failure_cause: Input<String>,
     pub(super) namespace_terminating: bool,
+    pub(super) state: Input<StateSeen>,
+    pub(super) savepoints: Input<Vec<SavepointKnown>>,
+    pub(super) newest_savepoint: Option<RestorePoint>,
+    pub(super) savepoint_under_way: bool,
+    pub(super) savepoint_directory: Option<&'static str>,
     pub(super) ineffective: Vec<String>,
+    pub(super) prefixes: StatePrefixes,
+    pub(super) refused: Option<Refusal>,
 }
 
 pub(super) fn jar(process: &str) -> JarId {
@@ -65,6 +76,15 @@ pub(super) fn jar(process: &str) -> JarId {
 
 pub(super) fn refusal(reason: Reason) -> Refusal {
     Refusal::new(reason, "told by the test; do this")
+}
+
+fn borrowed<T>(input: &Input<T>) -> Input<&T> {
+    match input {
+        Input::Ready(value) => Input::Ready(value),
+        Input::Pending => Input::Pending,
+        Input::Refused(refusal) => Input::Refused(refusal.clone()),
+        Input::Retrying(refusal) => Input::Retrying(refusal.clone()),
+    }
 }
 
 impl Case {
@@ -96,7 +116,14 @@ impl Case {
             task: Task::default(),
             failure_cause: Input::Ready("java.lang.IllegalStateException: no".to_owned()),
             namespace_terminating: false,
+            state: Input::Pending,
+            savepoints: Input::Pending,
+            newest_savepoint: None,
+            savepoint_under_way: false,
+            savepoint_directory: Some("s3://b/savepoints"),
             ineffective: Vec::new(),
+            prefixes: StatePrefixes::default(),
+            refused: None,
         }
     }
 
@@ -120,9 +147,24 @@ impl Case {
     pub(super) fn running() -> Self {
         let mut case = Self::submitting();
         case.list(JobState::Running);
+        case.state = Input::Ready(case.stateless());
         case.persist("submit/seen");
         case.still("follow/steady");
         case
+    }
+
+    /// What Flink tells of a job that takes no checkpoints.
+    pub(super) fn stateless(&self) -> StateSeen {
+        StateSeen {
+            job_id: self.id(),
+            retention: CheckpointRetention::NoCheckpoints,
+            interval: None,
+            checkpoint: None,
+            savepoints: Vec::new(),
+            restored: None,
+            read: self.now,
+            last: false,
+        }
     }
 
     /// One whose only run has ended like that.
@@ -184,6 +226,7 @@ impl Case {
             now: self.now,
             installation: INSTALLATION,
             meta: Meta {
+                namespace: "n",
                 name: "j",
                 uid: UID,
                 owner,
@@ -205,6 +248,7 @@ impl Case {
                     retry_window: self.window,
                     submission_enabled: self.takes_jars,
                     slots: self.slots,
+                    savepoint_directory: self.savepoint_directory,
                 }),
             },
             program: match &self.program {
@@ -218,7 +262,18 @@ impl Case {
             task: self.task.clone(),
             failure_cause: self.failure_cause.clone(),
             namespace_terminating: self.namespace_terminating,
+            state: borrowed(&self.state),
+            savepoints: match borrowed(&self.savepoints) {
+                Input::Ready(known) => Input::Ready(known.as_slice()),
+                Input::Pending => Input::Pending,
+                Input::Refused(refusal) => Input::Refused(refusal),
+                Input::Retrying(refusal) => Input::Retrying(refusal),
+            },
+            newest_savepoint: self.newest_savepoint.clone(),
+            savepoint_under_way: self.savepoint_under_way,
             ineffective: &self.ineffective,
+            prefixes: &self.prefixes,
+            refused: self.refused.as_ref(),
         })
     }
 
@@ -241,6 +296,10 @@ impl Case {
         if tried(&plan.status) != tried(&self.status) {
             self.task.unsent = tried(&plan.status);
         }
+        let stop = |status: &JobStatus| status.stop().map(|stop| stop.trigger_id);
+        if stop(&plan.status) != stop(&self.status) {
+            self.task.stop_unsent = stop(&plan.status);
+        }
         self.status.clone_from(&plan.status);
         // Another version of the resource: what was confirmed for the one before counts no more.
         self.confirmed = false;
@@ -260,6 +319,12 @@ impl Case {
                 self.task.unsent = None;
                 self.task.running = true;
             }
+            Some(Effect::Stop(_)) => {
+                self.task.stop_unsent = None;
+                self.task.running = true;
+            }
+            Some(Effect::Keep(keep)) => self.task.kept = Some((keep.path.clone(), Ok(keep.name.clone()))),
+            Some(Effect::Schedule(savepoint)) => self.task.scheduled = Some((savepoint.slot, Ok(()))),
             Some(Effect::Cancel(_)) => self.task.running = true,
             Some(Effect::Release(id)) => self.task.released = Some(*id),
             None => {
@@ -307,46 +372,8 @@ pub(super) fn seen(id: JobId, state: JobState) -> JobSeen {
 /// A run on record.
 pub(super) fn run(id: JobId, outcome: Option<RunOutcome>) -> Run {
     Run {
-        attempt: 1,
-        job_id: id,
-        start_time: None,
-        end_time: None,
         outcome,
         job_manager: Some(P1.to_owned()),
-    }
-}
-
-/// What people and tools read: `Phase/Reason Ready=… [Reconciling|Stalled] Running=…`.
-pub(super) fn told(status: &JobStatus) -> String {
-    let word = |status: ConditionStatus| match status {
-        ConditionStatus::True => "True",
-        ConditionStatus::False => "False",
-        ConditionStatus::Unknown => "Unknown",
-    };
-    let of = |kind| condition::find(&status.conditions, kind).map_or("-", |c| word(c.status));
-    let reason = condition::find(&status.conditions, ConditionType::Ready).map_or("-", |ready| &ready.reason);
-    let mut text = format!(
-        "{}/{reason} Ready={}",
-        status.phase.map_or("-", |p| p.as_str()),
-        of(ConditionType::Ready)
-    );
-    for kind in [ConditionType::Reconciling, ConditionType::Stalled] {
-        if of(kind) == "True" {
-            let _ = write!(text, " {kind:?}");
-        }
-    }
-    let _ = write!(text, " Running={}", of(ConditionType::Running));
-    text
-}
-
-/// The effect, in one word.
-pub(super) fn effect(plan: &Plan) -> &'static str {
-    match &plan.effect {
-        None => "-",
-        Some(Effect::AddFinalizer) => "AddFinalizer",
-        Some(Effect::RemoveFinalizer) => "RemoveFinalizer",
-        Some(Effect::Submit(_)) => "Submit",
-        Some(Effect::Cancel(_)) => "Cancel",
-        Some(Effect::Release(_)) => "Release",
+        ..Run::new(1, id)
     }
 }

@@ -4,10 +4,10 @@ use std::fmt::Write as _;
 
 use sha2::{Digest, Sha256};
 
-use super::Refusal;
-use crate::api::{
-    FlinkSessionJobSpec, Reason,
-    job::{DeletionType, RestartType, Restore, RestoreFrom},
+use super::{Observed, Refusal, scheduled};
+use crate::{
+    api::{FlinkSessionJobSpec, Reason, job::Restore},
+    notify,
 };
 
 /// What applying a spec over the accepted one does.
@@ -75,9 +75,17 @@ fn digest(spec: &FlinkSessionJobSpec) -> String {
 /// Whether the user's word to start again was given: a nonce was set to another value. A nonce that is taken out, or one
 /// that stood there from the beginning, asks for nothing.
 pub(super) fn consents(spec: &FlinkSessionJobSpec, accepted: &FlinkSessionJobSpec) -> bool {
-    let differs = |new: Option<i64>, old: Option<i64>| new.is_some() && new != old;
-    let restore = |spec: &FlinkSessionJobSpec| spec.restore.as_ref().and_then(|restore| restore.nonce);
-    differs(spec.restart_nonce, accepted.restart_nonce) || differs(restore(spec), restore(accepted))
+    differs(spec.restart_nonce, accepted.restart_nonce) || forces_restore(spec, accepted)
+}
+
+fn differs(new: Option<i64>, old: Option<i64>) -> bool {
+    new.is_some() && new != old
+}
+
+/// Whether the user asks for a start from what `spec.restore` says.
+pub(super) fn forces_restore(spec: &FlinkSessionJobSpec, accepted: &FlinkSessionJobSpec) -> bool {
+    let nonce = |spec: &FlinkSessionJobSpec| spec.restore.as_ref().and_then(|restore| restore.nonce);
+    differs(nonce(spec), nonce(accepted))
 }
 
 fn same_program(spec: &FlinkSessionJobSpec, accepted: &FlinkSessionJobSpec) -> bool {
@@ -115,32 +123,22 @@ pub(super) fn change(spec: &FlinkSessionJobSpec, accepted: Option<&FlinkSessionJ
     }
 }
 
-/// Fields of the API that this version cannot honour: a promise that is not kept must not be accepted.
+/// Why the spec cannot be accepted, whatever the cluster says.
+pub(super) fn refused(o: &Observed<'_>) -> Option<Refusal> {
+    unsupported(o.spec).or_else(|| o.refused.cloned())
+}
+
+/// What the spec alone is refused for: what cannot be, and fields of the API that this version cannot honour: a promise that is not kept must not be accepted.
 pub(super) fn unsupported(spec: &FlinkSessionJobSpec) -> Option<Refusal> {
     let refuse = |what: &str, instead: &str| {
         let message = format!("{what} is not available for session jobs in this version; {instead}");
         Some(Refusal::new(Reason::InvalidSpec, message))
     };
-    let from = spec.restore.as_ref().and_then(|restore| restore.from);
-    if from.unwrap_or_default() != RestoreFrom::None {
-        let message = "spec.restore.from asks for state, which this version cannot restore; the job is not started empty \
-                       instead. To start it empty, set restore.from: None";
-        return Some(Refusal::new(Reason::UpgradeModeUnsupported, message));
+    if let Some(Err(invalid)) = scheduled::of(spec) {
+        return Some(Refusal::new(Reason::InvalidSpec, invalid.to_string()));
     }
-    if spec.restart_policy.as_ref().and_then(|policy| policy.kind) == Some(RestartType::OnFailure) {
-        return refuse(
-            "spec.restartPolicy.type: OnFailure",
-            "use Flink's restart-strategy, and Never here",
-        );
-    }
-    if spec.deletion_policy.as_ref().and_then(|policy| policy.kind) == Some(DeletionType::Savepoint) {
-        return refuse("spec.deletionPolicy.type: Savepoint", "use Cancel or Orphan");
-    }
-    if spec.savepoint_policy.is_some() {
-        return refuse("spec.savepointPolicy", "leave it out");
-    }
-    if !spec.notifications.is_empty() {
-        return refuse("spec.notifications", "leave it out; Events tell the same");
+    if let Err(why) = notify::check(&spec.notifications) {
+        return Some(Refusal::new(Reason::InvalidSpec, why));
     }
     if !spec.job.dependency_jars.is_empty() || !spec.job.dependency_files.is_empty() {
         return refuse(
@@ -149,17 +147,6 @@ pub(super) fn unsupported(spec: &FlinkSessionJobSpec) -> Option<Refusal> {
         );
     }
     None
-}
-
-/// The refusal of a change that would have to keep state.
-pub(super) fn keeps_state(change: &str) -> Refusal {
-    Refusal::new(
-        Reason::UpgradeModeUnsupported,
-        format!(
-            "{change} needs a restart that keeps the job's state, which this version cannot do; nothing was changed. To go \
-             on without state, set upgradeMode: Stateless"
-        ),
-    )
 }
 
 #[cfg(test)]
@@ -275,37 +262,15 @@ mod tests {
 
     #[test]
     fn promises_that_cannot_be_kept_are_not_made() {
-        let edits: [(Edit, &str); 7] = [
+        let edits: [(Edit, &str); 4] = [
             (
                 |spec| {
-                    let from = Some(RestoreFrom::Latest);
-                    spec.restore = Some(Restore {
-                        from,
-                        ..Restore::default()
+                    spec.savepoint_policy = Some(SavepointPolicy {
+                        schedule: Some("0 0 30 2 *".to_owned()),
+                        ..SavepointPolicy::default()
                     });
                 },
-                "spec.restore.from",
-            ),
-            (
-                |spec| {
-                    let kind = Some(RestartType::OnFailure);
-                    spec.restart_policy = Some(RestartPolicy {
-                        kind,
-                        ..RestartPolicy::default()
-                    });
-                },
-                "spec.restartPolicy.type",
-            ),
-            (
-                |spec| {
-                    let kind = Some(DeletionType::Savepoint);
-                    spec.deletion_policy = Some(crate::api::job::DeletionPolicy { kind, timeout: None });
-                },
-                "spec.deletionPolicy.type",
-            ),
-            (
-                |spec| spec.savepoint_policy = Some(SavepointPolicy::default()),
-                "spec.savepointPolicy",
+                "spec.savepointPolicy.schedule",
             ),
             (
                 |spec| spec.notifications = vec![notification("n", 5)],
@@ -425,6 +390,7 @@ mod tests {
         status.intent_mut().cancel = Some(crate::api::status::CancelIntent {
             job_id: case.id(),
             purpose: crate::api::status::CancelPurpose::Upgrade,
+            last_state: true,
         });
         for condition in &mut status.conditions {
             condition.message = crate::api::condition::bounded(&message());

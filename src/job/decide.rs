@@ -1,8 +1,11 @@
 //! The entry: an ordered list of rules, the first that applies decides.
 
-use super::{Note, NoteKind, Observed, Plan, cancel, change, delete, follow, idle, start, submit, verdict};
+use super::{
+    NoteKind, Observed, Plan, cancel, change, delete, follow, idle, keep, start, stop, submit,
+    verdict::{self, Verdict},
+};
 use crate::api::{
-    Reason,
+    JobStatus, Phase, Reason,
     status::{Run, RunOutcome},
 };
 use crate::flink::JobId;
@@ -14,6 +17,8 @@ type Rule = fn(&Observed<'_>) -> Option<Plan>;
 const RULES: &[Rule] = &[
     // Another installation wrote the intent: leave the resource to it.
     foreign,
+    // A savepoint that the operator took is to become a resource.
+    keep::rule,
     // The resource is being deleted: end or release what may run, then let it go.
     delete::rule,
     // Its status was lost, or never written although a job of it runs: find out what runs, never submit.
@@ -22,6 +27,8 @@ const RULES: &[Rule] = &[
     cancel::stray,
     // A cancellation was decided on: see it to its end.
     cancel::resume,
+    // A stop with savepoint was decided on: see it to its end.
+    stop::resume,
     // A submission was decided on: send it, or find out what became of it.
     submit::resolve,
     // A job lives: follow it, and bring it where the spec wants it.
@@ -32,26 +39,31 @@ const RULES: &[Rule] = &[
 #[must_use]
 pub fn decide(o: &Observed<'_>) -> Plan {
     let plan = RULES.iter().find_map(|rule| rule(o));
-    verdict::finish(o, plan.unwrap_or_else(|| idle::idle(o, o.status.clone())))
+    let plan = plan.unwrap_or_else(|| idle::idle(o, o.status.clone()));
+    verdict::finish(o, keep::settle(o, plan))
 }
 
 /// The intent names another installation: two operators must not drive one resource.
 fn foreign(o: &Observed<'_>) -> Option<Plan> {
-    let owner = o.status.intent.as_ref()?.owner.as_deref()?;
-    let ours = o.installation.to_string();
-    (owner != ours).then(|| {
+    is_foreign(o).then(|| {
+        let owner = o
+            .status
+            .intent
+            .as_ref()
+            .and_then(|intent| intent.owner.as_deref())
+            .unwrap_or_default();
+        let ours = o.installation;
         let message = format!(
             "installation {owner} of the operator drives this resource, this is installation {ours}: nothing is done. \
              Stop one of them; to hand the resource over, delete status.intent"
         );
-        let mut plan = Plan::keep("foreign", o.status);
-        plan.notes.push(Note {
-            kind: NoteKind::Warning,
-            reason: Reason::StateUnknown,
-            message,
-        });
-        plan
+        Plan::keep("foreign", o.status).note(NoteKind::Warning, Reason::StateUnknown, message)
     })
+}
+
+pub(super) fn is_foreign(o: &Observed<'_>) -> bool {
+    let owner = o.status.intent.as_ref().and_then(|intent| intent.owner.as_deref());
+    owner.is_some_and(|owner| owner != o.installation.to_string())
 }
 
 /// Whether the status knows nothing of what may run.
@@ -61,6 +73,7 @@ pub(super) fn is_blank(o: &Observed<'_>) -> bool {
         && status.runs.is_empty()
         && status.submission().is_none()
         && status.cancellation().is_none()
+        && status.stop().is_none()
 }
 
 /// A finalizer without a record means that the status was lost, since the record is written first.
@@ -96,12 +109,8 @@ fn lost_status(o: &Observed<'_>) -> Option<Plan> {
     status.runs.insert(
         0,
         Run {
-            attempt: 0,
-            job_id,
-            start_time: None,
-            end_time: None,
             outcome: Some(RunOutcome::Unknown),
-            job_manager: None,
+            ..Run::new(0, job_id)
         },
     );
     start::fail(
@@ -112,6 +121,25 @@ fn lost_status(o: &Observed<'_>) -> Option<Plan> {
          spec.restartNonce",
     );
     Some(idle::idle(o, status))
+}
+
+/// Something that was decided on has been seen to its end: what comes next?
+pub(super) fn go_on(o: &Observed<'_>, mut status: JobStatus, rule: &'static str) -> Plan {
+    let (phase, reason, message) = if o.meta.deleting {
+        (
+            Phase::Deleting,
+            Reason::Cancelled,
+            "the job has ended; the resource goes",
+        )
+    } else if status.submission().is_some() {
+        (Phase::Submitting, Reason::Submitting, "a submission is under way")
+    } else if status.live_run().is_some() {
+        return follow::follow(o, status);
+    } else {
+        return idle::idle(o, status);
+    };
+    Verdict::reconciling(phase, reason, message).write(o, &mut status);
+    Plan::with(rule, status)
 }
 
 /// Takes a job over that runs, or ran, already.
@@ -128,12 +156,8 @@ pub(super) fn adopt(o: &Observed<'_>, job_id: JobId, rule: &'static str) -> Plan
     status.runs.insert(
         0,
         Run {
-            attempt,
-            job_id,
-            start_time: None,
-            end_time: None,
-            outcome: None,
             job_manager,
+            ..Run::new(attempt, job_id)
         },
     );
     let mut plan = follow::follow(o, status);

@@ -5,13 +5,19 @@ use jiff::Timestamp;
 use super::{
     ClusterView, Effect, JobSeen, NoteKind, Observed, Plan, SUBMIT_GRACE, Session, SubmitOutcome, Wants,
     backoff::after,
-    cancel, decide,
+    cancel, decide, end, keep,
     standing::{Quiet, quiet},
-    start,
+    start, stop,
     verdict::{Standing, Verdict},
 };
 use crate::{
-    api::{GoDuration, JobStatus, Phase, Reason, condition::ConditionStatus, job::DeletionType, status::CancelPurpose},
+    api::{
+        GoDuration, JobStatus, Phase, Reason,
+        condition::ConditionStatus,
+        intent::{CancelPurpose, StopIntent},
+        job::DeletionType,
+        status::Run,
+    },
     flink::JobId,
 };
 
@@ -54,6 +60,7 @@ fn may_run(o: &Observed<'_>) -> bool {
     status.live_run().is_some()
         || status.submission().is_some()
         || status.cancellation().is_some()
+        || status.stop().is_some()
         || decide::is_blank(o)
         || o.marked_live().next().is_some()
 }
@@ -66,7 +73,28 @@ fn look_at_namespace() -> Wants {
 }
 
 fn remove(o: &Observed<'_>, rule: &'static str) -> Plan {
-    Plan::keep(rule, o.status).then(Effect::RemoveFinalizer)
+    let plan = Plan::keep(rule, o.status).then(Effect::RemoveFinalizer);
+    match o.status.keep() {
+        Some(keep) if !keep::is_kept(o, keep) => {
+            // The record goes with the resource: where the files are must be told somewhere else.
+            let message = format!(
+                "the last savepoint of the job is at {}; no Savepoint resource names it",
+                keep.path
+            );
+            plan.note(NoteKind::Warning, Reason::SavepointFailed, message)
+        }
+        Some(_) | None => match o.status.stop().filter(|stop| stop.location.is_none()) {
+            Some(stop) => {
+                let message = format!(
+                    "the job was being stopped with a savepoint when it was deleted; if there is one, it is under {}, and no \
+                     Savepoint resource names it",
+                    stop.directory
+                );
+                plan.note(NoteKind::Warning, Reason::SavepointFailed, message)
+            }
+            None => plan,
+        },
+    }
 }
 
 /// Lets the resource go although a job may run.
@@ -139,25 +167,77 @@ fn answered(o: &Observed<'_>, policy: DeletionType) -> Plan {
         tell(o, &mut status, Reason::Cancelled, message, ConditionStatus::Unknown);
         return Plan::with("delete/answered", status);
     }
+    let cancelled = o.status.cancellation().map(|cancel| cancel.job_id);
+    let stop = o
+        .status
+        .stop()
+        .filter(|stop| cancelled != Some(stop.job_id) || stop.location.is_none());
+    match (stop, policy) {
+        // What Flink was told to stop with a savepoint is not cancelled in the middle of it, but where that is asked for.
+        (Some(stop), DeletionType::Savepoint | DeletionType::Orphan) => return stopping(o, stop),
+        (Some(_), DeletionType::Cancel) | (None, _) => {}
+    }
     let Some(job) = live(o) else { return nothing_left(o) };
-    match policy {
-        DeletionType::Cancel => end(o, job),
-        DeletionType::Orphan => match stray(o) {
-            Some(stray) => end(o, stray),
-            None => orphan(o, job.id),
-        },
-        DeletionType::Savepoint if o.namespace_terminating => release(
-            o,
-            "its namespace is being deleted, and this version cannot take the savepoint that deletionPolicy asks for",
-        ),
-        DeletionType::Savepoint => {
-            let message = "spec.deletionPolicy.type: Savepoint is not available in this version and the job keeps running; set it \
-                           to Cancel or Orphan"
-                .to_owned();
-            tell(o, &mut status, Reason::DeletionBlocked, message, ConditionStatus::True);
-            Plan::with("delete/savepoint", status).want(look_at_namespace())
+    match (policy, stray(o)) {
+        (DeletionType::Cancel, _) => end(o, job),
+        (DeletionType::Orphan | DeletionType::Savepoint, Some(stray)) => end(o, stray),
+        (DeletionType::Orphan, None) => orphan(o, job.id),
+        (DeletionType::Savepoint, None) if o.namespace_terminating && !end::takes_savepoint(o, job) => {
+            release(o, NO_TIME)
+        }
+        (DeletionType::Savepoint, None) if o.status.live_run().is_none_or(|run| run.job_id != job.id) => record(o, job),
+        (DeletionType::Savepoint, None) if cancelled == Some(job.id) && is_taken(o, job) => end(o, job),
+        (DeletionType::Savepoint, None) => {
+            if cancelled == Some(job.id) {
+                // What was to be cancelled is stopped with a savepoint, if it is not too late.
+                status.intent_mut().cancel = None;
+            }
+            end::savepoint(o, status, job, CancelPurpose::Delete).and_namespace()
         }
     }
+}
+
+/// Its savepoint is on record: the job hangs in its end.
+fn is_taken(o: &Observed<'_>, job: &JobSeen) -> bool {
+    let stop = o.status.stop().filter(|stop| stop.job_id == job.id);
+    stop.is_some_and(|stop| stop.location.is_some())
+}
+
+/// A job that runs and is not on record as a run: a submission that took effect, or one whose record was lost.
+fn record(o: &Observed<'_>, job: &JobSeen) -> Plan {
+    let mut status = o.status.clone();
+    let submitted = status.intent_mut().submit.take();
+    let job_manager = match &submitted {
+        Some(intent) => Some(intent.job_manager.clone()),
+        None => o.up().and_then(|cluster| cluster.job_manager).map(str::to_owned),
+    };
+    let attempt = status.attempt.unwrap_or_default().max(1);
+    status.attempt = Some(attempt);
+    status.job_id = Some(job.id);
+    status.runs.insert(
+        0,
+        Run {
+            job_manager,
+            ..Run::new(attempt, job.id)
+        },
+    );
+    let message = "the job is stopped with a savepoint before the resource goes".to_owned();
+    tell(o, &mut status, Reason::Cancelled, message, ConditionStatus::True);
+    Plan::with("delete/record", status)
+}
+
+/// Why a savepoint is not waited for in a namespace that is being deleted.
+const NO_TIME: &str =
+    "its namespace is being deleted, and the savepoint that deletionPolicy asks for cannot be taken in time";
+
+/// A stop with savepoint is under way.
+fn stopping(o: &Observed<'_>, stop: &StopIntent) -> Plan {
+    let until = after(stop.decided, TERMINATING_TIMEOUT);
+    if o.namespace_terminating && stop.location.is_none() && (stop.due.is_some() || o.now >= until) {
+        return release(o, NO_TIME);
+    }
+    let plan = stop::step(o, stop).and_namespace();
+    if o.namespace_terminating { plan.by(until) } else { plan }
 }
 
 /// A live job of this resource: one that the status names, or one with its mark.
@@ -277,13 +357,16 @@ fn orphan(o: &Observed<'_>, job_id: JobId) -> Plan {
 #[cfg(test)]
 mod tests {
     use super::super::{
-        RetryWindow,
+        RetryWindow, StopSeen,
         SubmitOutcome::{NotSent, Unknown},
         case::{Case, INSTALLATION, Reach, UID, effect, refusal, run, seen, told},
     };
     use super::*;
     use crate::{
-        api::{job::DeletionPolicy, status::RunOutcome},
+        api::{
+            job::{DeletionPolicy, DesiredState},
+            status::RunOutcome,
+        },
         flink::{JobState, UidHash},
     };
 
@@ -528,8 +611,9 @@ mod tests {
     #[test]
     fn a_savepoint_that_cannot_be_taken_keeps_the_job_and_the_resource() {
         let mut case = deleted(Case::running(), DeletionType::Savepoint);
+        case.savepoint_directory = None;
         let plan = case.settle();
-        assert_eq!((plan.rule, effect(&plan)), ("delete/savepoint", "-"));
+        assert_eq!((plan.rule, effect(&plan)), ("end/delete-blocked", "-"));
         assert_eq!(
             told(&case.status),
             "Deleting/DeletionBlocked Ready=False Reconciling Running=True"
@@ -551,5 +635,55 @@ mod tests {
         case.status.runs.push(run(marked(3), Some(RunOutcome::Lost)));
         case.jobs = vec![seen(marked(3), JobState::Running)];
         assert_eq!(case.settle().effect, Some(Effect::Cancel(marked(3))));
+    }
+
+    /// A job that is being stopped with a savepoint, of a resource that is deleted with one.
+    fn stopping() -> Case {
+        let mut case = deleted(Case::running(), DeletionType::Savepoint);
+        case.persist("stop/intend");
+        case
+    }
+
+    #[test]
+    fn a_job_that_hangs_after_the_savepoint_of_its_deletion_is_cancelled() {
+        let mut case = stopping();
+        let stop = case.status.stop().unwrap().clone();
+        let location = format!("{}/savepoint-1", stop.directory);
+        case.task.stop_unsent = None;
+        case.task.stop_seen = Some((stop.trigger_id, case.now, StopSeen::Taken(location)));
+        case.persist("stop/taken");
+        let keep = case.still("keep/create");
+        case.turn(&keep);
+        case.wait(31);
+        case.persist("stop/hangs");
+        let plan = case.still("delete/cancel");
+        assert_eq!(effect(&plan), "Cancel");
+    }
+
+    #[test]
+    fn a_cancellation_that_was_decided_on_gives_way_to_the_savepoint_of_the_deletion() {
+        let mut case = Case::running();
+        case.edit(|spec| spec.state = DesiredState::Cancelled);
+        case.persist("end/cancel");
+        let mut case = deleted(case, DeletionType::Savepoint);
+        case.persist("stop/intend");
+        assert_eq!(case.status.cancellation(), None);
+        assert_eq!(effect(&case.still("stop/send")), "Stop");
+    }
+
+    #[test]
+    fn where_the_savepoint_of_an_open_stop_would_be_is_told_before_the_record_goes() {
+        let mut case = stopping();
+        case.edit(|spec| spec.deletion_policy = None);
+        case.task.stop_unsent = None;
+        case.list(JobState::Finished);
+        let plan = case.still("delete/release");
+        assert_eq!(effect(&plan), "RemoveFinalizer");
+        let directory = &case.status.stop().unwrap().directory;
+        assert!(
+            plan.notes.iter().any(|note| note.message.contains(directory)),
+            "{:?}",
+            plan.notes
+        );
     }
 }

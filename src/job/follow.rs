@@ -3,16 +3,16 @@
 use super::{
     Effect, Input, JobSeen, Observed, Plan, Refusal, SUBMIT_GRACE, Wants,
     backoff::after,
-    cancel,
     change::{self, Change},
-    idle, ready, start,
+    end, idle, ledger, ready, restore, scheduled, start,
     verdict::{Standing, Verdict},
 };
 use crate::{
     api::{
         JobStatus, Phase, Reason, condition,
-        job::{DesiredState, UpgradeMode},
-        status::{CancelPurpose, Failure, PendingChange, RunOutcome},
+        intent::CancelPurpose,
+        job::DesiredState,
+        status::{Failure, PendingChange, RunOutcome},
     },
     flink::JobState,
 };
@@ -67,7 +67,8 @@ fn facts(o: &Observed<'_>, status: &mut JobStatus, job: &JobSeen) {
 /// The cluster does not answer: the last facts stand, nothing is concluded.
 pub(super) fn unreachable(o: &Observed<'_>, mut status: JobStatus, rule: &'static str) -> Plan {
     if o.not_polled() {
-        return Plan::with(rule, status);
+        // A moment later more is known: nothing is written before.
+        return Plan::keep(rule, o.status);
     }
     let refusal = o.down();
     let known = match status.flink_state.as_deref() {
@@ -83,20 +84,24 @@ pub(super) fn unreachable(o: &Observed<'_>, mut status: JobStatus, rule: &'stati
 pub(super) fn lost(o: &Observed<'_>, status: JobStatus) -> Plan {
     let now_there = o.up().and_then(|cluster| cluster.job_manager);
     let ran_on = status.live_run().and_then(|run| run.job_manager.as_deref());
-    let why = match (ran_on, now_there) {
-        (Some(before), Some(now)) if before != now => "the JobManager was replaced and did not recover it",
-        _ => "the JobManager has forgotten it, as it does some time after a job's end (jobstore.expiration-time)",
+    let replaced = matches!((ran_on, now_there), (Some(before), Some(now)) if before != now);
+    let (reason, why) = if replaced {
+        (Reason::JobLost, "the JobManager was replaced and did not recover it")
+    } else {
+        // It may have ended with success: what it was must not be run again.
+        let why = "the JobManager has forgotten it, as it does some time after a job's end (jobstore.expiration-time)";
+        (Reason::ResultUnknown, why)
     };
     let message = format!(
-        "the cluster no longer knows the job: {why}. Its result and state are not known here; to start it again, change \
-         spec.restartNonce"
+        "the cluster no longer knows the job: {why}. Its result is not known here; to start it again, change spec.restartNonce"
     );
-    lost_as(o, status, Reason::JobLost, &message)
+    lost_as(o, status, reason, &message)
 }
 
 /// Ends the live run as lost, for the reason given.
 pub(super) fn lost_as(o: &Observed<'_>, mut status: JobStatus, reason: Reason, message: &str) -> Plan {
     close(&mut status, RunOutcome::Lost);
+    ledger::last_state(&mut status);
     start::fail(&mut status, o, reason, message);
     idle::idle(o, status)
 }
@@ -120,12 +125,20 @@ fn ended(o: &Observed<'_>, mut status: JobStatus, job: &JobSeen) -> Plan {
                 Input::Refused(_) | Input::Retrying(_) => None,
             };
             close(&mut status, RunOutcome::Failed);
-            let message = match &cause {
-                Some(cause) => format!("the job failed: {cause}"),
-                None => "the job failed, and Flink did not say why; look into the JobManager's log".to_owned(),
+            let missing = cause.as_ref().and_then(|cause| restore::missing(&status, cause));
+            let (reason, message) = match (&missing, &cause) {
+                (Some(missing), _) => {
+                    let message = format!("the job could not be restored: {missing}. {}", restore::CHOOSE);
+                    (Reason::StateNotFound, message)
+                }
+                (None, Some(cause)) => (Reason::JobFailed, format!("the job failed: {cause}")),
+                (None, None) => {
+                    let message = "the job failed, and Flink did not say why; look into the JobManager's log";
+                    (Reason::JobFailed, message.to_owned())
+                }
             };
             status.failure = Some(Failure {
-                reason: Reason::JobFailed.to_string(),
+                reason: reason.to_string(),
                 message: condition::bounded(&message),
                 time: job.end_time,
                 root_cause: cause,
@@ -140,6 +153,10 @@ fn ended(o: &Observed<'_>, mut status: JobStatus, job: &JobSeen) -> Plan {
         | JobState::Suspended
         | JobState::Reconciling
         | JobState::Unknown => {}
+    }
+    if let Some(outcome) = status.last_outcome() {
+        ledger::forget_deleted(&mut status, outcome, job.id);
+        ledger::last_state(&mut status);
     }
     idle::idle(o, status)
 }
@@ -177,12 +194,16 @@ fn alive(o: &Observed<'_>, mut status: JobStatus, job: &JobSeen) -> Plan {
         state_of(job).write(o, &mut status);
         return Plan::with("follow/taken-over", status);
     }
+    let unconfirmed = job.state == JobState::Running && ledger::establish(o, &mut status, job.id);
+    let mut plan = to_desired_state(o, status, job);
+    plan.wants.state |= unconfirmed;
+    plan
+}
+
+fn to_desired_state(o: &Observed<'_>, status: JobStatus, job: &JobSeen) -> Plan {
     match o.spec.state {
-        DesiredState::Suspended if o.spec.upgrade_mode == UpgradeMode::Stateless => {
-            stop(o, status, job, CancelPurpose::Suspend)
-        }
-        DesiredState::Suspended => refuse(o, status, job, &change::keeps_state("state: Suspended")),
-        DesiredState::Cancelled => stop(o, status, job, CancelPurpose::Cancel),
+        DesiredState::Suspended => end::by_mode(o, status, job, CancelPurpose::Suspend),
+        DesiredState::Cancelled => end::cancel(o, status, job, CancelPurpose::Cancel, false),
         DesiredState::Draft => {
             let message = "a job that was started cannot go back to Draft; use Suspended or Cancelled";
             refuse(o, status, job, &Refusal::new(Reason::InvalidSpec, message))
@@ -191,18 +212,8 @@ fn alive(o: &Observed<'_>, mut status: JobStatus, job: &JobSeen) -> Plan {
     }
 }
 
-/// Records that the job is to be cancelled.
-fn stop(o: &Observed<'_>, mut status: JobStatus, job: &JobSeen, purpose: CancelPurpose) -> Plan {
-    cancel::intend(o, &mut status, job.id, purpose);
-    cancel::describe(o, &mut status, purpose, None);
-    Plan::with("follow/stop", status).want(Wants {
-        attention: true,
-        ..Wants::default()
-    })
-}
-
 /// The new spec cannot be accepted: the job goes on with the last accepted one.
-fn refuse(o: &Observed<'_>, mut status: JobStatus, job: &JobSeen, refusal: &Refusal) -> Plan {
+pub(super) fn refuse(o: &Observed<'_>, mut status: JobStatus, job: &JobSeen, refusal: &Refusal) -> Plan {
     let verdict = state_of(job);
     let message = format!(
         "{} (the job goes on with the spec that was accepted last)",
@@ -217,7 +228,7 @@ fn refuse(o: &Observed<'_>, mut status: JobStatus, job: &JobSeen, refusal: &Refu
 
 /// The job is to run: with this spec?
 fn run_on(o: &Observed<'_>, mut status: JobStatus, job: &JobSeen) -> Plan {
-    if let Some(refusal) = change::unsupported(o.spec) {
+    if let Some(refusal) = change::refused(o) {
         return refuse(o, status, job, &refusal);
     }
     match change::change(o.spec, status.accepted_spec.as_deref()) {
@@ -233,22 +244,51 @@ fn run_on(o: &Observed<'_>, mut status: JobStatus, job: &JobSeen) -> Plan {
 /// Nothing to change.
 fn steady(o: &Observed<'_>, mut status: JobStatus, job: &JobSeen) -> Plan {
     status.pending_change = Some(PendingChange::None);
-    state_of(job).write(o, &mut status);
-    let attention = job.state != JobState::Running;
-    Plan::with("follow/steady", status).want(Wants {
-        attention,
+    let running = job.state == JobState::Running;
+    if let Some(seen) = o.state_of(job.id).filter(|_| running) {
+        ledger::take_over(&mut status, seen);
+    }
+    if let Some(point) = o.newest_savepoint.as_ref().filter(|_| running) {
+        ledger::take_over_savepoint(&mut status, point);
+    }
+    match ledger::not_restored(&status).filter(|_| running) {
+        None => state_of(job),
+        Some(from) => {
+            let message = format!(
+                "the job runs, but Flink does not say that it was restored from {}; look at its checkpoints before you rely on \
+                 its state. {}",
+                from.path,
+                restore::CHOOSE
+            );
+            Verdict::stalled(Phase::Running, Reason::StateUnknown, message)
+        }
+    }
+    .write(o, &mut status);
+    let wants = Wants {
+        attention: !running,
         ..Wants::default()
-    })
+    };
+    let plan = Plan::with("follow/steady", status).want(wants);
+    if !running {
+        return plan;
+    }
+    let plan = match ledger::read_next(o, &plan.status, job.id) {
+        None => plan,
+        Some(time) if time <= o.now => plan.want(Wants { state: true, ..wants }),
+        Some(time) => plan.at(time),
+    };
+    scheduled::see_to(o, plan)
 }
 
 /// The spec changed in a way that needs a restart: everything is made ready while the old job still runs.
 fn upgrade(o: &Observed<'_>, mut status: JobStatus, job: &JobSeen) -> Plan {
-    if o.spec.upgrade_mode != UpgradeMode::Stateless {
-        return refuse(o, status, job, &change::keeps_state("the change"));
-    }
     let own_slots = status.parallelism.unwrap_or(1);
     let (refusal, wants) = match ready::prepared(o, own_slots) {
-        ready::Readiness::Ready { .. } => return stop(o, status, job, CancelPurpose::Upgrade),
+        ready::Readiness::Ready { .. } => match forced(o, &status) {
+            Some(restore::Choice::Refused(refusal)) => return refuse(o, status, job, &refusal),
+            Some(restore::Choice::Waiting { refusal, wants }) => (refusal, wants),
+            Some(restore::Choice::Start(..)) | None => return end::by_mode(o, status, job, CancelPurpose::Upgrade),
+        },
         ready::Readiness::Refused(refusal) => {
             // Asking again is what notices that a jar, a ConfigMap or a setting is there now.
             let wants = Wants {
@@ -282,8 +322,14 @@ fn upgrade(o: &Observed<'_>, mut status: JobStatus, job: &JobSeen) -> Plan {
         .at(after(o.now, SUBMIT_GRACE))
 }
 
+/// What a start that `restore.nonce` forces would take: it must be there before the job is touched.
+fn forced(o: &Observed<'_>, status: &JobStatus) -> Option<restore::Choice> {
+    let accepted = status.accepted_spec.as_deref()?;
+    change::forces_restore(o.spec, accepted).then(|| restore::choose(o, status))
+}
+
 /// What people read of a live job.
-fn state_of(job: &JobSeen) -> Verdict {
+pub(super) fn state_of(job: &JobSeen) -> Verdict {
     match job.state {
         JobState::Running => Verdict::reached(Phase::Running, Reason::Running, "the job runs"),
         JobState::Initializing | JobState::Created => Verdict::reconciling(
@@ -320,7 +366,7 @@ mod tests {
         case::{Case, Reach, effect, refusal, told},
     };
     use super::*;
-    use crate::api::job::{DeletionPolicy, DeletionType, SavepointPolicy};
+    use crate::api::job::SavepointPolicy;
 
     #[test]
     fn every_state_of_flink_has_a_phase() {
@@ -467,47 +513,17 @@ mod tests {
         assert_eq!(effect(&case.still("follow/finalizer")), "AddFinalizer");
     }
 
-    // Rule 21.
-    #[test]
-    fn a_change_that_would_keep_state_is_refused_and_the_job_goes_on() {
-        let changes: [fn(&mut Case); 3] = [
-            |case| case.edit(|spec| spec.job.args.clear()),
-            |case| case.edit(|spec| spec.restart_nonce = Some(1)),
-            |case| case.edit(|spec| spec.state = DesiredState::Suspended),
-        ];
-        for mode in [UpgradeMode::Savepoint, UpgradeMode::LastState] {
-            for change in changes {
-                let mut case = Case::running();
-                case.spec.upgrade_mode = mode;
-                change(&mut case);
-                let plan = case.settle();
-                assert_eq!(
-                    told(&plan.status),
-                    "Running/UpgradeModeUnsupported Ready=False Stalled Running=True"
-                );
-                assert_eq!(
-                    (effect(&plan), plan.status.pending_change),
-                    ("-", Some(PendingChange::Restart))
-                );
-                let ready = condition::find(&plan.status.conditions, crate::api::ConditionType::Ready).unwrap();
-                assert!(ready.message.contains("upgradeMode: Stateless"), "{}", ready.message);
-                // Taking the edit back ends the refusal.
-                case.edit(|spec| *spec = Case::new().spec);
-                case.settle();
-                assert_eq!(told(&case.status), "Running/Running Ready=True Running=True");
-            }
-        }
-    }
-
     #[test]
     fn promises_that_cannot_be_kept_are_refused_while_the_job_runs() {
-        let edits: [fn(&mut Case); 2] = [
-            |case| case.edit(|spec| spec.savepoint_policy = Some(SavepointPolicy::default())),
-            |case| {
-                let kind = Some(DeletionType::Savepoint);
-                case.edit(|spec| spec.deletion_policy = Some(DeletionPolicy { kind, timeout: None }));
-            },
-        ];
+        let edits: [fn(&mut Case); 1] = [|case| {
+            let schedule = Some("0 0 30 2 *".to_owned());
+            case.edit(|spec| {
+                spec.savepoint_policy = Some(SavepointPolicy {
+                    schedule,
+                    ..SavepointPolicy::default()
+                });
+            });
+        }];
         for edit in edits {
             let mut case = Case::running();
             edit(&mut case);
@@ -555,7 +571,7 @@ mod tests {
         // Its own slots count as free.
         case.jar = Case::new().jar;
         case.slots = Slots::Free(0);
-        let plan = case.persist("follow/stop");
+        let plan = case.persist("end/cancel");
         assert_eq!(plan.status.cancellation().unwrap().purpose, CancelPurpose::Upgrade);
         assert_eq!(effect(&case.decide()), "Cancel");
     }

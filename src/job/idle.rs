@@ -1,8 +1,10 @@
 //! Nothing runs: is the job to be started, or how does it stand?
 
 use super::{
-    Input, Observed, Plan, Refusal, Wants,
+    Input, Observed, Plan, Wants,
     change::{self, Change},
+    ledger,
+    restart::{self, Restart},
     start,
     verdict::Verdict,
 };
@@ -13,18 +15,32 @@ use crate::api::{
 };
 
 /// Nothing runs by `status`, which may be ahead of the status that was observed.
-pub(super) fn idle(o: &Observed<'_>, status: JobStatus) -> Plan {
+pub(super) fn idle(o: &Observed<'_>, mut status: JobStatus) -> Plan {
+    ledger::read_last(o, &mut status);
+    let open = ledger::is_open(o, &status).is_some();
+    let mut plan = by_desired_state(o, status);
+    // What the job left is told even if nobody starts it again.
+    plan.wants.state |= open;
+    plan
+}
+
+fn by_desired_state(o: &Observed<'_>, status: JobStatus) -> Plan {
     match o.spec.state {
         DesiredState::Draft => draft(o, status),
         DesiredState::Suspended => settled(o, status, Phase::Suspended, Reason::Suspended),
         DesiredState::Cancelled => settled(o, status, Phase::Cancelled, Reason::Cancelled),
         DesiredState::Running if wanted(o, &status) => start::start(o, status),
-        DesiredState::Running => rest(o, status, None),
+        DesiredState::Running => match restart::restart(o, &status) {
+            Restart::Now => start::start(o, status),
+            Restart::At(due) => restart::wait(o, status, due),
+            Restart::Exhausted => restart::exhausted(o, status),
+            Restart::No => rest(o, status),
+        },
     }
 }
 
 /// Takes over what needs no run: the desired state, and the fields that are live.
-fn take_over_live(o: &Observed<'_>, status: &mut JobStatus) -> Change {
+pub(super) fn take_over_live(o: &Observed<'_>, status: &mut JobStatus) -> Change {
     let change = change::change(o.spec, status.accepted_spec.as_deref());
     if let Some(accepted) = status.accepted_spec.as_mut() {
         match change {
@@ -41,14 +57,12 @@ fn settled(o: &Observed<'_>, mut status: JobStatus, phase: Phase, reason: Reason
     take_over_live(o, &mut status);
     status.pending_change = Some(PendingChange::None);
     let verdict = Verdict::reached(phase, reason, "no job runs, as asked");
-    verdict
-        .refusing(change::unsupported(o.spec).as_ref())
-        .write(o, &mut status);
+    verdict.refusing(change::refused(o).as_ref()).write(o, &mut status);
     Plan::with("idle/settled", status)
 }
 
 /// Whether an idle job is to be started.
-fn wanted(o: &Observed<'_>, status: &JobStatus) -> bool {
+pub(super) fn wanted(o: &Observed<'_>, status: &JobStatus) -> bool {
     // Never started, or an attempt that provably sent nothing.
     let Some(accepted) = status.accepted_spec.as_deref() else {
         return true;
@@ -82,7 +96,7 @@ pub(super) fn record_lost(status: &JobStatus) -> bool {
 
 /// Checked, never submitted.
 fn draft(o: &Observed<'_>, mut status: JobStatus) -> Plan {
-    let refusal = change::unsupported(o.spec).or_else(|| match &o.program {
+    let refusal = change::refused(o).or_else(|| match &o.program {
         Input::Refused(refusal) => Some(refusal.clone()),
         Input::Pending | Input::Ready(_) | Input::Retrying(_) => None,
     });
@@ -108,13 +122,9 @@ fn draft(o: &Observed<'_>, mut status: JobStatus) -> Plan {
     })
 }
 
-/// The job has ended and is not started again: nobody asks for it, or the start is refused.
-pub(super) fn rest(o: &Observed<'_>, mut status: JobStatus, refusal: Option<&Refusal>) -> Plan {
-    let change = if refusal.is_none() {
-        take_over_live(o, &mut status)
-    } else {
-        change::change(o.spec, status.accepted_spec.as_deref())
-    };
+/// The job has ended, and nobody asks for another start.
+fn rest(o: &Observed<'_>, mut status: JobStatus) -> Plan {
+    let change = take_over_live(o, &mut status);
     status.pending_change = Some(match change {
         Change::None | Change::Live => PendingChange::None,
         Change::Restart => PendingChange::Restart,
@@ -136,7 +146,7 @@ pub(super) fn rest(o: &Observed<'_>, mut status: JobStatus, refusal: Option<&Ref
             let message = "the job ended with success; to run it again, change its program or spec.restartNonce";
             Verdict::reached(Phase::Finished, Reason::Finished, message)
         }
-        Some(RunOutcome::Failed) => Verdict::stalled(Phase::Failed, Reason::JobFailed, told("the job failed")),
+        Some(RunOutcome::Failed) => Verdict::stalled(Phase::Failed, reason(Reason::JobFailed), told("the job failed")),
         Some(RunOutcome::Rejected) => Verdict::stalled(
             Phase::Failed,
             Reason::SubmissionRejected,
@@ -160,11 +170,7 @@ pub(super) fn rest(o: &Observed<'_>, mut status: JobStatus, refusal: Option<&Ref
             Verdict::stalled(Phase::Cancelled, Reason::Cancelled, "the job was cancelled")
         }
     };
-    let verdict = match refusal {
-        None => verdict.refusing(change::unsupported(o.spec).as_ref()),
-        Some(refusal) => Verdict::stalled(verdict.phase, refusal.reason, &refusal.message).refusing(Some(refusal)),
-    };
-    verdict.write(o, &mut status);
+    verdict.refusing(change::refused(o).as_ref()).write(o, &mut status);
     Plan::with("idle/rest", status)
 }
 
@@ -253,33 +259,6 @@ mod tests {
             let actual: Vec<_> = OUTCOMES.into_iter().filter(started).collect();
             assert_eq!(actual, expected, "{act}");
         }
-    }
-
-    /// Where state may be dropped, that takes the user's word: `upgradeMode: Stateless`.
-    #[test]
-    fn a_start_that_may_drop_state_is_refused_without_stateless() {
-        for mode in [UpgradeMode::Savepoint, UpgradeMode::LastState] {
-            let restart = |case: &mut Case| edit(case, |spec| spec.restart_nonce = Some(1));
-            let started = |outcome: &RunOutcome| starts(*outcome, mode, restart);
-            let actual: Vec<_> = OUTCOMES.into_iter().filter(started).collect();
-            assert_eq!(actual, [Finished, Replaced, Suspended, Rejected]);
-        }
-        let resubmit = |case: &mut Case| edit(case, |spec| spec.on_unknown_result = Some(OnUnknownResult::Resubmit));
-        assert!(
-            starts(Unknown, UpgradeMode::Savepoint, resubmit),
-            "the same start once more"
-        );
-        let mut case = Case::ended(Failed);
-        case.edit(|spec| {
-            spec.upgrade_mode = UpgradeMode::Savepoint;
-            spec.job.args.clear();
-        });
-        let status = case.settle().status;
-        assert_eq!(
-            told(&status),
-            "Failed/UpgradeModeUnsupported Ready=False Stalled Running=False"
-        );
-        assert_eq!(status.pending_change, Some(PendingChange::Restart));
     }
 
     #[test]

@@ -4,15 +4,21 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{Program, Refusal};
+use super::{
+    Program, Refusal,
+    seen::{SavepointKnown, StateSeen, StopAnswer, StopSeen},
+};
 use crate::{
-    api::{FlinkSessionJobSpec, JobStatus, Reason},
-    flink::{InstallationId, JarId, JobId, JobState, UidHash},
+    api::{FlinkSessionJobSpec, JobStatus, Reason, state::RestorePoint},
+    flink::{InstallationId, JarId, JobId, JobState, TriggerId, UidHash},
+    state_prefix::StatePrefixes,
 };
 
 /// The facts of the resource's metadata that matter.
 #[derive(Debug, Clone, Copy)]
 pub struct Meta<'a> {
+    /// `metadata.namespace`.
+    pub namespace: &'a str,
     /// `metadata.name`.
     pub name: &'a str,
     /// `metadata.uid`.
@@ -93,6 +99,8 @@ pub struct Cluster<'a> {
     pub submission_enabled: bool,
     /// The free slots.
     pub slots: Slots,
+    /// Where the cluster puts savepoints by default.
+    pub savepoint_directory: Option<&'a str>,
 }
 
 impl Cluster<'_> {
@@ -186,6 +194,16 @@ pub struct Task {
     pub released: Option<JobId>,
     /// The submission, by JobID and number of tries, that this process has written down and certainly not sent.
     pub unsent: Option<(JobId, i32)>,
+    /// The stop that this process has written down and certainly not sent.
+    pub stop_unsent: Option<TriggerId>,
+    /// The request to stop with savepoint that was sent last, when its answer came, and the answer.
+    pub stop_sent: Option<(TriggerId, Timestamp, StopAnswer)>,
+    /// What became of a stop, when this process asked last, and when that was.
+    pub stop_seen: Option<(TriggerId, Timestamp, StopSeen)>,
+    /// The savepoint, by its path, that was made a resource, and the name it has; or why it could not be.
+    pub kept: Option<(String, Result<String, Refusal>)>,
+    /// The slot whose scheduled Savepoint was created, or why it could not be.
+    pub scheduled: Option<(Timestamp, Result<(), Refusal>)>,
 }
 
 /// All inputs of a decision.
@@ -216,10 +234,22 @@ pub struct Observed<'a> {
     /// Why the job of the live run, or of the submission, failed: exception class and first line. Asked for by
     /// [`super::Wants::failure_cause`].
     pub failure_cause: Input<String>,
+    /// The state of the job of the current attempt. Asked for by [`super::Wants::state`].
+    pub state: Input<&'a StateSeen>,
+    /// The Savepoints of this job, and the one that `spec.restore` names. Asked for by [`super::Wants::savepoints`].
+    pub savepoints: Input<&'a [SavepointKnown]>,
+    /// The newest Savepoint of the current attempt.
+    pub newest_savepoint: Option<RestorePoint>,
+    /// A Savepoint of this job is being taken right now: a stop would break it off.
+    pub savepoint_under_way: bool,
     /// The namespace is being deleted.
     pub namespace_terminating: bool,
     /// Configuration keys of the spec that cannot take effect for a session job.
     pub ineffective: &'a [String],
+    /// What the administrator's settings refuse in the spec.
+    pub refused: Option<&'a Refusal>,
+    /// Where the state of the namespace may be.
+    pub prefixes: &'a StatePrefixes,
 }
 
 impl<'a> Observed<'a> {
@@ -247,6 +277,15 @@ impl<'a> Observed<'a> {
             .into_iter()
             .flat_map(|cluster| &cluster.jobs)
             .filter(move |job| job.id.owner() == owner && job.is_live())
+    }
+
+    /// What was read of the state of that job.
+    #[must_use]
+    pub fn state_of(&self, job_id: JobId) -> Option<&'a StateSeen> {
+        match self.state {
+            Input::Ready(seen) if seen.job_id == job_id => Some(seen),
+            Input::Ready(_) | Input::Pending | Input::Refused(_) | Input::Retrying(_) => None,
+        }
     }
 
     /// How the last submission ended, if this process knows.

@@ -1,14 +1,21 @@
-//! What a decision says.
+//! What a decision about a job says.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::Program;
+use super::{Program, ScheduledSavepoint};
 use crate::{
-    api::{JobStatus, Reason},
-    flink::{JarId, JobId},
+    api::{
+        JobStatus,
+        intent::{KeepIntent, RestoreIntent},
+        job::SavepointFormat,
+    },
+    flink::{JarId, JobId, TriggerId},
+    plan,
 };
+
+pub use crate::plan::{Next, Note, NoteKind};
 
 /// A submission, ready to be sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,6 +32,23 @@ pub struct Submission {
     pub timeout: Duration,
     /// The body.
     pub program: Program,
+    /// The state that the job starts from.
+    pub restore: Option<RestoreIntent>,
+}
+
+/// A stop with savepoint, ready to be sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stop {
+    /// The job.
+    pub job_id: JobId,
+    /// The id that Flink is told to use.
+    pub trigger_id: TriggerId,
+    /// The directory that the savepoint goes under.
+    pub directory: String,
+    /// Its format.
+    pub format: SavepointFormat,
+    /// It is not sent after this time.
+    pub not_after: Timestamp,
 }
 
 /// One thing to do. Each runs only on a resource that the API server returned just now.
@@ -36,8 +60,14 @@ pub enum Effect {
     RemoveFinalizer,
     /// Run the program.
     Submit(Box<Submission>),
+    /// Stop a job with a savepoint.
+    Stop(Box<Stop>),
     /// Cancel a job.
     Cancel(JobId),
+    /// Make a savepoint a resource.
+    Keep(Box<KeepIntent>),
+    /// Create a Savepoint that the schedule asks for.
+    Schedule(Box<ScheduledSavepoint>),
     /// Record a job in its session as released.
     Release(JobId),
 }
@@ -58,6 +88,12 @@ pub struct Wants {
     pub permit: bool,
     /// Why the job failed.
     pub failure_cause: bool,
+    /// The checkpoints of the job of the current attempt, read from now on.
+    pub state: bool,
+    /// The Savepoints of this job, read from now on.
+    pub savepoints: bool,
+    /// What became of the stop that is under way, asked from now on.
+    pub stop: bool,
     /// Proof that the session does not exist.
     pub session_proof: bool,
     /// Whether the namespace is being deleted.
@@ -66,101 +102,14 @@ pub struct Wants {
     pub attention: bool,
 }
 
-/// When to decide again if nothing happens before.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Next {
-    /// Only when something changes.
-    OnChange,
-    /// At this time.
-    At(Timestamp),
-}
-
-/// How loud an Event is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum NoteKind {
-    /// As it should be.
-    Normal,
-    /// Somebody should look.
-    Warning,
-}
-
-/// An Event to publish once the status is persisted, or at once when there is nothing to persist.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Note {
-    /// How loud.
-    pub kind: NoteKind,
-    /// The stable word.
-    pub reason: Reason,
-    /// What happened.
-    pub message: String,
-}
-
-/// What a decision says.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Plan {
-    /// The rule that decided, for logs and tests.
-    pub rule: &'static str,
-    /// The status as it should be. Persisted before anything else.
-    pub status: JobStatus,
-    /// What to do when the status is persisted.
-    pub effect: Option<Effect>,
-    /// Events.
-    pub notes: Vec<Note>,
-    /// What is needed to go on.
-    pub wants: Wants,
-    /// When to decide again.
-    pub next: Next,
-}
+/// What a decision about a job says.
+pub type Plan = plan::Plan<JobStatus, Effect, Wants>;
 
 impl Plan {
-    /// A plan that leaves everything as it is.
+    /// Asks too whether the namespace is being deleted.
     #[must_use]
-    pub fn keep(rule: &'static str, status: &JobStatus) -> Self {
-        Self::with(rule, status.clone())
-    }
-
-    /// A plan for a status.
-    #[must_use]
-    pub fn with(rule: &'static str, status: JobStatus) -> Self {
-        Self {
-            rule,
-            status,
-            effect: None,
-            notes: Vec::new(),
-            wants: Wants::default(),
-            next: Next::OnChange,
-        }
-    }
-
-    /// Adds an effect.
-    #[must_use]
-    pub fn then(mut self, effect: Effect) -> Self {
-        self.effect = Some(effect);
-        self
-    }
-
-    /// Adds an Event.
-    #[must_use]
-    pub fn note(mut self, kind: NoteKind, reason: Reason, message: impl Into<String>) -> Self {
-        self.notes.push(Note {
-            kind,
-            reason,
-            message: message.into(),
-        });
-        self
-    }
-
-    /// Adds what is needed.
-    #[must_use]
-    pub fn want(mut self, wants: Wants) -> Self {
-        self.wants = wants;
-        self
-    }
-
-    /// Decides again at that time at the latest.
-    #[must_use]
-    pub fn at(mut self, time: Timestamp) -> Self {
-        self.next = Next::At(time);
+    pub fn and_namespace(mut self) -> Self {
+        self.wants.namespace = true;
         self
     }
 }

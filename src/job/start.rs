@@ -3,16 +3,19 @@
 use super::{
     ClusterView, Observed, Permit, Plan, Program, Refusal, SUBMIT_GRACE, SUBMIT_WITHIN, Session, Wants,
     backoff::after,
-    change, decide, idle,
+    change, decide, ledger,
     ready::{Readiness, prepared},
+    restart,
+    restore::{self, Choice},
     submit,
     verdict::Verdict,
 };
 use crate::{
     api::{
         JobStatus, Phase, Reason, condition,
-        job::UpgradeMode,
-        status::{Failure, PendingChange, RunOutcome, SubmitIntent},
+        intent::{RestoreIntent, SubmitIntent},
+        state::Resume,
+        status::{Failure, PendingChange, RunOutcome},
     },
     flink::{JarId, JobId},
 };
@@ -39,25 +42,10 @@ pub(super) fn fail(status: &mut JobStatus, o: &Observed<'_>, reason: Reason, mes
     });
 }
 
-/// A start over a run whose state could matter needs the user's word that it may be dropped.
-fn drops_state(o: &Observed<'_>, status: &JobStatus) -> bool {
-    match status.last_outcome() {
-        None | Some(RunOutcome::Finished | RunOutcome::Rejected | RunOutcome::Replaced | RunOutcome::Suspended) => {
-            false
-        }
-        // The same start once more, which the user asked for: nothing is dropped that was not to be dropped before.
-        Some(RunOutcome::Unknown) => !idle::resubmits(o, status),
-        Some(RunOutcome::Failed | RunOutcome::Canceled | RunOutcome::Cancelled | RunOutcome::Lost) => true,
-    }
-}
-
 /// Starts the job, as soon as everything is there.
 pub(super) fn start(o: &Observed<'_>, mut status: JobStatus) -> Plan {
-    if let Some(refusal) = change::unsupported(o.spec) {
+    if let Some(refusal) = change::refused(o) {
         return refused(o, status, &refusal, Wants::default());
-    }
-    if drops_state(o, &status) && o.spec.upgrade_mode != UpgradeMode::Stateless {
-        return idle::rest(o, status, Some(&change::keeps_state("a new start of this job")));
     }
     if let Some((refusal, rule)) = not_reachable(o) {
         let verdict = if refusal.reason == Reason::Unauthorized {
@@ -75,6 +63,11 @@ pub(super) fn start(o: &Observed<'_>, mut status: JobStatus) -> Plan {
     if let Some(adopt) = o.spec.adopt.as_ref().filter(|_| decide::is_blank(o)) {
         return take_over(o, status, adopt.job_id);
     }
+    let (restore, resume) = match restore::choose(o, &status) {
+        Choice::Start(restore, resume) => (restore, resume),
+        Choice::Refused(refusal) => return no_state(o, status, &refusal),
+        Choice::Waiting { refusal, wants } => return waits(o, status, refusal, wants),
+    };
     match prepared(o, 0) {
         Readiness::Refused(refusal) => {
             // Asking again is what notices that a jar, a ConfigMap or a setting is there now.
@@ -85,23 +78,22 @@ pub(super) fn start(o: &Observed<'_>, mut status: JobStatus) -> Plan {
             };
             refused(o, status, &refusal, wants)
         }
-        Readiness::Waiting { refusal, wants } => {
-            match refusal {
-                Some(refusal) => {
-                    Verdict::reconciling(Phase::Pending, refusal.reason, refusal.message).write(o, &mut status);
-                }
-                None => about_to(o, &mut status),
-            }
-            Plan::with("start/waiting", status)
-                .want(wants)
-                .at(after(o.now, SUBMIT_GRACE))
-        }
+        Readiness::Waiting { refusal, wants } => waits(o, status, refusal, wants),
         Readiness::Ready {
             program,
             jar_id,
             job_manager,
         } => match o.permit {
-            Permit::Granted => intend(o, status, program, jar_id, job_manager),
+            Permit::Granted => {
+                let start = Start {
+                    program,
+                    jar_id,
+                    job_manager,
+                    restore: restore.map(|restore| *restore),
+                    resume,
+                };
+                intend(o, status, start)
+            }
             Permit::Waiting { long } => {
                 if long {
                     let message = "other submissions to this cluster go first";
@@ -121,6 +113,24 @@ pub(super) fn start(o: &Observed<'_>, mut status: JobStatus) -> Plan {
             }
         },
     }
+}
+
+/// Something is not there yet.
+fn waits(o: &Observed<'_>, mut status: JobStatus, refusal: Option<Refusal>, wants: Wants) -> Plan {
+    match refusal {
+        Some(refusal) => Verdict::reconciling(Phase::Pending, refusal.reason, refusal.message).write(o, &mut status),
+        None => about_to(o, &mut status),
+    }
+    Plan::with("start/waiting", status)
+        .want(wants)
+        .at(after(o.now, SUBMIT_GRACE))
+}
+
+/// There was state, and there is none to start from. The spec is not at fault; only a person can choose.
+fn no_state(o: &Observed<'_>, mut status: JobStatus, refusal: &Refusal) -> Plan {
+    status.pending_change = Some(PendingChange::Restart);
+    Verdict::stalled(Phase::Failed, refusal.reason, &refusal.message).write(o, &mut status);
+    Plan::with("start/no-state", status)
 }
 
 /// Nothing is worth a write of its own; where the status changes anyway, it says what comes next.
@@ -182,8 +192,26 @@ fn take_over(o: &Observed<'_>, mut status: JobStatus, job_id: JobId) -> Plan {
     }
 }
 
+/// A start that has everything it needs.
+struct Start<'a> {
+    program: &'a Program,
+    jar_id: JarId,
+    job_manager: String,
+    restore: Option<RestoreIntent>,
+    resume: Resume,
+}
+
 /// Writes the intent to submit: the next turn sends it.
-fn intend(o: &Observed<'_>, mut status: JobStatus, program: &Program, jar_id: JarId, job_manager: String) -> Plan {
+fn intend(o: &Observed<'_>, mut status: JobStatus, start: Start<'_>) -> Plan {
+    let Start {
+        program,
+        jar_id,
+        job_manager,
+        restore,
+        resume,
+    } = start;
+    restart::count(o, &mut status);
+    ledger::intend(&mut status, restore.as_ref(), resume);
     let again = status.last_outcome() == Some(RunOutcome::Replaced);
     let job_id = next_job_id(o, &status);
     let intent = status.intent_mut();
@@ -194,6 +222,7 @@ fn intend(o: &Observed<'_>, mut status: JobStatus, program: &Program, jar_id: Ja
         jar_id,
         job_manager,
         body_hash: program.body_hash(),
+        restore,
         tries: 1,
         first_try: o.now,
         not_after: after(o.now, SUBMIT_WITHIN),
@@ -212,6 +241,12 @@ fn intend(o: &Observed<'_>, mut status: JobStatus, program: &Program, jar_id: Ja
     status.web_ui_url = None;
     let verdict = if again {
         Verdict::reconciling(Phase::Restarting, Reason::Upgrading, "submits the new spec")
+    } else if status.state.as_ref().is_some_and(|state| state.restored_from.is_some()) {
+        Verdict::reconciling(
+            Phase::Submitting,
+            Reason::Restoring,
+            "submits the job, to be restored from its state",
+        )
     } else {
         Verdict::reconciling(Phase::Submitting, Reason::Submitting, "submits the job")
     };
@@ -279,7 +314,10 @@ mod tests {
             assert_eq!(case.status.submission(), None, "{rule}");
         }
         let mut case = Case::new();
-        case.spec.savepoint_policy = Some(crate::api::job::SavepointPolicy::default());
+        case.spec.savepoint_policy = Some(crate::api::job::SavepointPolicy {
+            schedule: Some("0 0 30 2 *".to_owned()),
+            ..crate::api::job::SavepointPolicy::default()
+        });
         assert_eq!(case.settle().rule, "start/refused");
         let mut case = Case::new();
         case.session = Session::Absent { proven: true };

@@ -74,12 +74,10 @@ fn recorded(o: &Observed<'_>, intent: &SubmitIntent, outcome: Option<RunOutcome>
     status.intent_mut().submit = None;
     status.job_id = Some(intent.job_id);
     let run = Run {
-        attempt: status.attempt.unwrap_or(1),
-        job_id: intent.job_id,
-        start_time: None,
-        end_time: None,
         outcome,
         job_manager: Some(intent.job_manager.clone()),
+        restored_from: intent.restore.as_ref().map(|restore| restore.path.clone()),
+        ..Run::new(status.attempt.unwrap_or(1), intent.job_id)
     };
     status.runs.insert(0, run);
     status
@@ -113,6 +111,7 @@ fn send(o: &Observed<'_>, intent: &SubmitIntent) -> Plan {
             not_after: intent.not_after,
             timeout: o.spec.submit_timeout(),
             program: (*program).clone(),
+            restore: intent.restore.clone(),
         }))),
         Input::Ready(_) | Input::Pending | Input::Refused(_) | Input::Retrying(_) => {
             plan.at(after(o.now, SUBMIT_GRACE))

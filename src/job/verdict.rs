@@ -4,10 +4,14 @@ use std::fmt::Write as _;
 
 use sha2::{Digest, Sha256};
 
-use super::{ClusterView, Note, NoteKind, Observed, Plan, Refusal, RetryWindow, Session, backoff::after, plan::Next};
+use super::{
+    ClusterView, Note, NoteKind, Observed, Plan, Refusal, RetryWindow, Session, backoff::after, plan::Next, safe, size,
+};
 use crate::api::{
     JobStatus, Phase, Reason,
     condition::{self, ConditionStatus, ConditionType},
+    state::StateRecord,
+    status::RunOutcome,
 };
 
 /// How the desired state stands.
@@ -244,10 +248,13 @@ pub fn registry_id(uid: &str) -> String {
 }
 
 /// Stamps a status that changed, and publishes what people should hear of.
-pub(super) fn finish(o: &Observed<'_>, mut plan: Plan) -> Plan {
+pub(super) fn finish(o: &Observed<'_>, plan: Plan) -> Plan {
+    let mut plan = safe::tell(o, plan);
     if plan.status != *o.status {
         plan.status.updated_at = Some(o.now);
         plan.status.runs.truncate(10);
+        plan.status.state.take_if(|state| *state == StateRecord::default());
+        size::trim(&mut plan.status);
         if let Some(note) = transition(o.status, &plan.status) {
             plan.notes.insert(0, note);
         }
@@ -276,11 +283,34 @@ fn transition(old: &JobStatus, new: &JobStatus) -> Option<Note> {
     let stalled = condition::find(&new.conditions, ConditionType::Stalled).is_some();
     let warning = stalled || new.phase == Some(Phase::Unknown);
     let kind = if warning { NoteKind::Warning } else { NoteKind::Normal };
+    if recovered(old, new) {
+        return Some(Note {
+            kind,
+            reason: Reason::Recovered,
+            message: "the job runs again".to_owned(),
+        });
+    }
     Some(Note {
         kind,
         reason,
         message: ready.message.clone(),
     })
+}
+
+/// The job runs, after Flink or the operator had to start it again.
+fn recovered(old: &JobStatus, new: &JobStatus) -> bool {
+    let reason = |status: &JobStatus, reason: Reason| {
+        let ready = condition::find(&status.conditions, ConditionType::Ready);
+        ready.is_some_and(|ready| ready.reason == reason.as_str())
+    };
+    let runs = new.phase == Some(Phase::Running) && reason(new, Reason::Running);
+    let before = new.runs.get(1).and_then(|run| run.outcome);
+    let failed_before = matches!(
+        before,
+        Some(RunOutcome::Failed | RunOutcome::Lost | RunOutcome::Unknown)
+    );
+    let first = old.phase != Some(Phase::Running) && reason(old, Reason::Submitting) && failed_before;
+    runs && (first || reason(old, Reason::Restarting))
 }
 
 #[cfg(test)]
@@ -394,7 +424,7 @@ mod tests {
             // Running, new spec refused
             (
                 case(edited(Case::running()), |case| {
-                    case.spec.upgrade_mode = UpgradeMode::Savepoint;
+                    case.spec.upgrade_mode = UpgradeMode::LastState;
                 }),
                 "Running/UpgradeModeUnsupported Ready=False Stalled Running=True",
             ),
@@ -429,9 +459,17 @@ mod tests {
             (
                 case(Case::running(), |case| {
                     case.jobs.clear();
+                    case.replace();
                     case.confirmed = true;
                 }),
                 "Lost/JobLost Ready=False Stalled Running=False",
+            ),
+            (
+                case(Case::running(), |case| {
+                    case.jobs.clear();
+                    case.confirmed = true;
+                }),
+                "Lost/ResultUnknown Ready=False Stalled Running=False",
             ),
             (
                 case(Case::submitted(Unknown(refusal(Reason::SubmissionTimeout))), |case| {

@@ -7,7 +7,7 @@ use std::{
 };
 
 use parking_lot::{Mutex, RwLock};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 use tokio_util::sync::CancellationToken;
 
 use super::{Facts, SessionKey, Snapshot};
@@ -160,9 +160,13 @@ pub struct Cluster {
     connection: Connection,
     state: RwLock<Arc<State>>,
     wishes: Mutex<Wishes>,
+    turns: Semaphore,
     pub(super) poked: Notify,
     pub(super) stopped: CancellationToken,
 }
+
+/// Requests at once to one cluster, besides the poll, submissions and uploads.
+const TURNS: usize = 8;
 
 /// How long a count of the slots is good.
 pub(super) const OVERVIEW_AGE: Duration = Duration::from_secs(5);
@@ -184,6 +188,7 @@ impl Cluster {
             connection,
             state: RwLock::new(Arc::new(state)),
             wishes: Mutex::default(),
+            turns: Semaphore::new(TURNS),
             poked: Notify::new(),
             stopped: CancellationToken::new(),
         }
@@ -193,6 +198,12 @@ impl Cluster {
     #[must_use]
     pub fn key(&self) -> &SessionKey {
         &self.key
+    }
+
+    /// Waits for a turn to ask the cluster something: a thousand jobs that are stopped at once must not open a thousand
+    /// connections. None only when the process ends.
+    pub async fn turn(&self) -> Option<SemaphorePermit<'_>> {
+        self.turns.acquire().await.ok()
     }
 
     /// The client.

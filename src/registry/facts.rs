@@ -1,7 +1,7 @@
 //! What a JobManager process says about itself, read once for each process: who it is, how long it remembers JobIDs, and
 //! whether its cluster can grow.
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use crate::job::RetryWindow;
 
@@ -23,10 +23,67 @@ pub struct Facts {
     pub growth: Growth,
     /// `parallelism.default`.
     pub default_parallelism: i32,
+    /// What it says about savepoints.
+    pub savepoints: SavepointFacts,
 }
+
+/// What a JobManager process says about savepoints.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct SavepointFacts {
+    /// The directory for savepoints whose request names none.
+    pub directory: Option<Arc<str>>,
+    /// What stands before paths without a scheme (`fs.default-scheme`).
+    pub default_scheme: Option<Arc<str>>,
+    /// For how long after its end the outcome of a savepoint is certainly remembered; zero when that is not known.
+    pub remembered: Duration,
+    /// How old the statistics of checkpoints may be that are answered.
+    pub statistics_age: Duration,
+}
+
+/// Flink's default of `web.refresh-interval`.
+const STATISTICS_AGE: Duration = Duration::from_secs(3);
+
+/// Statistics are not waited for longer than this.
+const LONGEST_AGE: Duration = Duration::from_secs(60);
+
+impl SavepointFacts {
+    /// What is assumed when the configuration cannot be read.
+    #[must_use]
+    pub const fn unknown() -> Self {
+        Self {
+            directory: None,
+            default_scheme: None,
+            remembered: Duration::ZERO,
+            statistics_age: STATISTICS_AGE,
+        }
+    }
+
+    fn of(map: &HashMap<&str, &str>) -> Self {
+        let text = |key: &str| map.get(key).copied().filter(|text| !text.is_empty());
+        let first = |keys: &[&str]| keys.iter().find_map(|key| text(key)).map(Arc::from);
+        // A number alone is one of milliseconds (`TimeUtils.parseDuration`).
+        let millis = |text: &str| text.trim().parse().map(Duration::from_millis).ok();
+        let duration = |text: &str| millis(text).or_else(|| flink_duration(text));
+        let time = |key: &str, default| text(key).map_or(Some(default), duration);
+        let kept = time("rest.async.store-duration", Duration::from_secs(300));
+        Self {
+            directory: first(&SAVEPOINT_DIRECTORIES),
+            default_scheme: first(&["fs.default-scheme"]),
+            // A fifth less, for clocks that do not agree.
+            remembered: kept.map_or(Duration::ZERO, |kept| LONGEST_MEMORY.min(kept / 5 * 4)),
+            statistics_age: statistics_age(map),
+        }
+    }
+}
+
+/// The keys for the directory of savepoints: of 2.x and late 1.x, and of 1.x.
+pub const SAVEPOINT_DIRECTORIES: [&str; 2] = ["execution.checkpointing.savepoint-dir", "state.savepoints.dir"];
 
 /// Never trust a memory for longer than this, whatever the configuration promises.
 const LONGEST_WINDOW: Duration = Duration::from_secs(600);
+
+/// The same for the outcomes of savepoints.
+const LONGEST_MEMORY: Duration = Duration::from_secs(240);
 
 impl Facts {
     /// Reads the facts off `/jobmanager/config`.
@@ -40,6 +97,7 @@ impl Facts {
             retry_window: retry_window(&map),
             growth: growth(&map),
             default_parallelism: map.get("parallelism.default").and_then(|n| n.parse().ok()).unwrap_or(1),
+            savepoints: SavepointFacts::of(&map),
         }
     }
 
@@ -50,6 +108,7 @@ impl Facts {
             retry_window: RetryWindow::Closed("the cluster's configuration cannot be read"),
             growth: Growth::Elastic,
             default_parallelism: 1,
+            savepoints: SavepointFacts::unknown(),
         }
     }
 }
@@ -99,6 +158,22 @@ fn retry_window(map: &HashMap<&str, &str>) -> RetryWindow {
         Some(time) => RetryWindow::For(LONGEST_WINDOW.min(time / 4)),
         None => RetryWindow::Closed("the cluster's job store expiration cannot be read (IdempotencyWeak)"),
     }
+}
+
+/// The longer of the two where one is set: 1.x knows only `web.refresh-interval`, in milliseconds. One that cannot be read
+/// counts as long.
+fn statistics_age(map: &HashMap<&str, &str>) -> Duration {
+    let cache = map.get("rest.cache.checkpoint-statistics.timeout").copied();
+    let refresh = map.get("web.refresh-interval").copied();
+    let read = |text: &str| match text.trim().parse::<u64>() {
+        Ok(millis) => Some(Duration::from_millis(millis)),
+        Err(_) => flink_duration(text),
+    };
+    let told = [cache, refresh]
+        .into_iter()
+        .flatten()
+        .map(|text| read(text).unwrap_or(LONGEST_AGE));
+    told.max().unwrap_or(STATISTICS_AGE).min(LONGEST_AGE)
 }
 
 /// Flink writes durations as seconds, `10 s`, `5min` or `PT1H`.
@@ -181,6 +256,35 @@ mod tests {
                 matches!(facts(&[ha, weak]).retry_window, RetryWindow::Closed(_)),
                 "{weak:?}"
             );
+        }
+    }
+
+    #[test]
+    fn what_is_said_about_savepoints_is_read() {
+        let facts = |pairs: &[(&str, &str)]| facts(pairs).savepoints;
+        let seconds = Duration::from_secs;
+        let default = facts(&[]);
+        assert_eq!((default.remembered, default.statistics_age), (seconds(240), seconds(3)));
+        assert_eq!((default.directory, default.default_scheme), (None, None));
+        let (new, old) = (
+            ("execution.checkpointing.savepoint-dir", "s3://b/new"),
+            ("state.savepoints.dir", "/old"),
+        );
+        assert_eq!(facts(&[old]).directory.as_deref(), Some("/old"));
+        assert_eq!(facts(&[old, new]).directory.as_deref(), Some("s3://b/new"));
+        let scheme = facts(&[("fs.default-scheme", "hdfs://n:8020/")]).default_scheme;
+        assert_eq!(scheme.as_deref(), Some("hdfs://n:8020/"));
+        for (kept, remembered) in [("5 s", 4000), ("1000", 800), ("1 h", 240_000), ("soon", 0)] {
+            let told = facts(&[("rest.async.store-duration", kept)]).remembered;
+            assert_eq!(told, Duration::from_millis(remembered), "{kept}");
+        }
+        let age = |pairs: &[(&str, &str)]| facts(pairs).statistics_age;
+        assert_eq!(age(&[("web.refresh-interval", "10000")]), seconds(10));
+        let cache = ("rest.cache.checkpoint-statistics.timeout", "2 s");
+        assert_eq!(age(&[cache]), seconds(2));
+        assert_eq!(age(&[("web.refresh-interval", "10 s"), cache]), seconds(10));
+        for text in ["soon", "1 h"] {
+            assert_eq!(age(&[("web.refresh-interval", text)]), seconds(60), "{text}");
         }
     }
 

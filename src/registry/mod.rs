@@ -16,12 +16,12 @@ use parking_lot::RwLock;
 use tokio::sync::mpsc;
 
 pub use cluster::{Cluster, Connection, Reach, State};
-pub use facts::{Facts, Growth};
+pub use facts::{Facts, Growth, SAVEPOINT_DIRECTORIES, SavepointFacts};
 pub use poller::Pace;
 pub use snapshot::{Snapshot, changed_owners};
 
 use crate::{
-    api::{FlinkSession, FlinkSessionJob},
+    api::{FlinkSession, FlinkSessionJob, Savepoint},
     flink::{JobId, UidHash},
     metrics::Metrics,
 };
@@ -66,6 +66,8 @@ pub struct Wake {
     pub jobs: mpsc::UnboundedSender<ObjectRef<FlinkSessionJob>>,
     /// Sessions to reconcile.
     pub sessions: mpsc::UnboundedSender<ObjectRef<FlinkSession>>,
+    /// Savepoints to reconcile.
+    pub savepoints: mpsc::UnboundedSender<ObjectRef<Savepoint>>,
 }
 
 /// The index of clusters and of the resources that have jobs on them.

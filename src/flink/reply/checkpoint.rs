@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 
 use super::{first, instant, short_text};
@@ -34,6 +34,10 @@ pub struct SavepointEntry {
     pub path: Option<String>,
     /// When it was triggered.
     pub time: Option<Timestamp>,
+    /// When it was complete.
+    pub completed: Option<Timestamp>,
+    /// The size of the state in it, in bytes; once it is complete.
+    pub size: Option<i64>,
 }
 
 /// Where a savepoint in the history is in its life.
@@ -114,6 +118,10 @@ pub struct Checkpoint {
     pub is_savepoint: bool,
     /// Whether its files were removed since.
     pub discarded: bool,
+    /// When it was complete; not told of what the job was restored from.
+    pub completed: Option<Timestamp>,
+    /// The size of the state in it, in bytes; not told of what the job was restored from.
+    pub size: Option<i64>,
 }
 
 #[derive(Deserialize)]
@@ -134,11 +142,19 @@ struct HistoryEntry {
     trigger_timestamp: i64,
     #[serde(default)]
     external_path: Option<String>,
+    #[serde(default)]
+    end_to_end_duration: i64,
+    #[serde(default)]
+    state_size: Option<i64>,
 }
 
 impl From<HistoryEntry> for SavepointEntry {
     fn from(entry: HistoryEntry) -> Self {
+        let complete = entry.status == SavepointState::Completed;
+        let end = end(entry.trigger_timestamp, entry.end_to_end_duration);
         Self {
+            completed: end.filter(|_| complete),
+            size: entry.state_size.filter(|size| complete && *size >= 0),
             id: entry.id,
             state: entry.status,
             stops_job: entry.checkpoint_type.as_deref() == Some("SYNC_SAVEPOINT"),
@@ -146,6 +162,12 @@ impl From<HistoryEntry> for SavepointEntry {
             time: instant(entry.trigger_timestamp),
         }
     }
+}
+
+/// When something ended that was begun at that time, and took so many milliseconds.
+fn end(begun: i64, took: i64) -> Option<Timestamp> {
+    let took = SignedDuration::from_millis(took.max(0));
+    instant(begun)?.checked_add(took).ok()
 }
 
 /// Leaves out Flink's text for a checkpoint that lives nowhere by itself, and what is too long to be kept.
@@ -174,6 +196,10 @@ struct CheckpointInfo {
     is_savepoint: bool,
     #[serde(default)]
     discarded: bool,
+    #[serde(default)]
+    end_to_end_duration: Option<i64>,
+    #[serde(default)]
+    state_size: Option<i64>,
 }
 
 impl From<CheckpointingStatistics> for Checkpoints {
@@ -184,6 +210,10 @@ impl From<CheckpointingStatistics> for Checkpoints {
             time: instant(info.trigger_timestamp),
             is_savepoint: info.is_savepoint,
             discarded: info.discarded,
+            completed: info
+                .end_to_end_duration
+                .and_then(|took| end(info.trigger_timestamp, took)),
+            size: info.state_size.filter(|size| *size >= 0),
         };
         let latest = statistics.latest;
         let savepoints = statistics.history.into_iter().filter(|entry| entry.is_savepoint);

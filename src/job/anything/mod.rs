@@ -1,6 +1,7 @@
 //! Any resource in any world: well typed, and often enough consistent that every rule is reached. What the properties of
 //! the decision are tried on.
 
+mod kept;
 mod record;
 mod words;
 
@@ -115,6 +116,7 @@ fn task(submission: Option<(JobId, i32)>) -> Any<Task> {
             cancelled,
             released,
             unsent: of.filter(|_| known % 2 == 1),
+            ..Task::default()
         })
         .boxed()
 }
@@ -124,7 +126,7 @@ fn resource() -> Any<Case> {
     let recorded = spec().prop_flat_map(|spec| (record(&spec), Just(spec)));
     let worked_on = recorded.prop_flat_map(|(status, spec)| {
         let submission = status.submission().map(|intent| (intent.job_id, intent.tries));
-        (Just(spec), Just(status), task(submission))
+        (Just(spec), Just(status), kept::task(task(submission)))
     });
     let generation = rarely(1, one(&[0, 2, i64::MAX]));
     let session = rarely(
@@ -228,5 +230,6 @@ pub(super) fn anything() -> Any<Case> {
                 case
             },
         )
+        .prop_flat_map(kept::told)
         .boxed()
 }

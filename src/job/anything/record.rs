@@ -9,6 +9,7 @@ use super::{
         case::{Case, INSTALLATION, P1, P2, jar, run},
         change,
     },
+    kept,
     words::{Any, job_id, moment, one, rarely, seconds, text},
 };
 use crate::api::{
@@ -19,6 +20,17 @@ use crate::api::{
     },
     status::{CancelIntent, CancelPurpose, Failure, Intent, PendingChange, Run, RunOutcome, SubmitIntent},
 };
+
+fn savepoint_policy() -> Any<SavepointPolicy> {
+    let schedule = option::weighted(0.8, Just("*/5 * * * *".to_owned()));
+    let directory = option::weighted(0.8, Just("s3://b/savepoints".to_owned()));
+    let policy = |(schedule, directory)| SavepointPolicy {
+        directory,
+        schedule,
+        ..SavepointPolicy::default()
+    };
+    (schedule, directory).prop_map(policy).boxed()
+}
 
 pub(in super::super) const OUTCOMES: [RunOutcome; 9] = [
     RunOutcome::Finished,
@@ -73,7 +85,7 @@ pub(super) fn spec() -> Any<FlinkSessionJobSpec> {
         timeout(),
         option::of(one(&[SlotCheck::Auto, SlotCheck::Enforce, SlotCheck::Off])),
         rarely(None, job_id().prop_map(|job_id| Some(Adopt { job_id }))),
-        rarely(None, Just(Some(SavepointPolicy::default()))),
+        option::weighted(0.8, savepoint_policy()),
     );
     (program, state, mode, option::of(0..3_i64), restore, deletion, policies)
         .prop_map(
@@ -131,6 +143,7 @@ fn submit(spec: &FlinkSessionJobSpec) -> Any<SubmitIntent> {
                     jar_id: jar(process),
                     job_manager: process.to_owned(),
                     body_hash,
+                    restore: None,
                     tries,
                     first_try,
                     not_after,
@@ -163,7 +176,11 @@ fn intent(spec: &FlinkSessionJobSpec) -> Any<Intent> {
         1 => Just(None),
         1 => Just(Some("ffffffff".to_owned())),
     ];
-    let cancel = (job_id(), one(&PURPOSES)).prop_map(|(job_id, purpose)| CancelIntent { job_id, purpose });
+    let cancel = (job_id(), one(&PURPOSES)).prop_map(|(job_id, purpose)| CancelIntent {
+        job_id,
+        purpose,
+        last_state: false,
+    });
     (
         owner,
         option::of(submit(spec)),
@@ -175,6 +192,7 @@ fn intent(spec: &FlinkSessionJobSpec) -> Any<Intent> {
             submit,
             cancel,
             unanswered_since,
+            ..Intent::default()
         })
         .boxed()
 }
@@ -204,9 +222,14 @@ pub(super) fn record(spec: &FlinkSessionJobSpec) -> Any<JobStatus> {
         pending,
         0..3_u8,
     );
-    (option::weighted(0.8, intent(spec)), runs(), accepted, facts)
+    (
+        option::weighted(0.8, kept::intent(intent(spec))),
+        runs(),
+        accepted,
+        (facts, kept::state()),
+    )
         .prop_map(
-            |(intent, runs, accepted, (job_id, attempt, failure, pending_change, shape))| {
+            |(intent, runs, accepted, ((job_id, attempt, failure, pending_change, shape), state))| {
                 let mut status = JobStatus {
                     job_id,
                     attempt,
@@ -214,6 +237,7 @@ pub(super) fn record(spec: &FlinkSessionJobSpec) -> Any<JobStatus> {
                     pending_change,
                     runs,
                     intent,
+                    state,
                     accepted_spec: accepted.as_ref().map(change::accept),
                     ..JobStatus::default()
                 };
@@ -237,4 +261,5 @@ fn tidy(status: &mut JobStatus) {
     let current = submitted.or_else(|| status.runs.first().map(|run| run.job_id));
     status.runs.retain(|run| Some(run.job_id) != submitted);
     status.job_id = current;
+    kept::tidy(status);
 }

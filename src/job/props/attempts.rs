@@ -117,6 +117,7 @@ proptest! {
                 (sent.job_id, &sent.jar_id, sent.tries, sent.not_after, sent.program.body_hash()),
                 (intent.job_id, &intent.jar_id, intent.tries, intent.not_after, intent.body_hash.clone())
             );
+            prop_assert_eq!(&sent.restore, &intent.restore);
             prop_assert!(seen.now <= intent.not_after && seen.task.unsent == Some((intent.job_id, intent.tries)));
             prop_assert!(seen.finalizer && !seen.deleting && !is_foreign(&seen));
             prop_assert_eq!((seen.spec.state, seen.permit), (DesiredState::Running, Permit::Granted));

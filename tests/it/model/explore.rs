@@ -1,7 +1,7 @@
 //! Breadth-first exploration with the shortest trace to a violation.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     fmt,
     time::{Duration, Instant},
 };
@@ -103,7 +103,7 @@ pub fn explore(scenario: &Scenario) -> Result<Report, Violation> {
         let what = "this state cannot settle any more, although no further fault happens".to_owned();
         return Err(Violation {
             what,
-            trace: trace(scenario, &nodes, stuck),
+            trace: dead_end(scenario, &nodes, stuck),
         });
     }
     let settled = nodes.iter().filter(|node| node.settled).count();
@@ -140,7 +140,26 @@ fn stuck(nodes: &[Node]) -> Option<u32> {
 }
 
 /// Replays the steps from the start, so that each line can say what it led to.
-fn trace(scenario: &Scenario, nodes: &[Node], mut id: u32) -> Vec<String> {
+fn trace(scenario: &Scenario, nodes: &[Node], id: u32) -> Vec<String> {
+    replay(scenario, nodes, id).0
+}
+
+/// The same, and where it goes from there when no further fault happens.
+fn dead_end(scenario: &Scenario, nodes: &[Node], id: u32) -> Vec<String> {
+    let (mut lines, mut world) = replay(scenario, nodes, id);
+    lines.push("and without any further fault, for example:".to_owned());
+    let mut been = HashSet::from([shape::of(&world)]);
+    loop {
+        let fair = world.steps().into_iter().filter(|(step, _)| step.is_fair());
+        let mut new = fair.filter(|(_, after)| !been.contains(&shape::of(after)));
+        let Some((step, after)) = new.next() else { return lines };
+        been.insert(shape::of(&after));
+        lines.push(format!("{step}: {}", after.explain()));
+        world = after;
+    }
+}
+
+fn replay(scenario: &Scenario, nodes: &[Node], mut id: u32) -> (Vec<String>, World) {
     let mut path = Vec::new();
     while let Some((parent, step)) = &nodes[id as usize].parent {
         path.push(*step);
@@ -153,5 +172,5 @@ fn trace(scenario: &Scenario, nodes: &[Node], mut id: u32) -> Vec<String> {
         world = world.steps().into_iter().find(|(found, _)| *found == step).unwrap().1;
         lines.push(format!("{step}: {}", world.explain()));
     }
-    lines
+    (lines, world)
 }

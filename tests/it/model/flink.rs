@@ -4,10 +4,13 @@
 use std::{rc::Rc, time::Duration};
 
 use flink_job_operator::{
+    api::state::CheckpointRetention,
     flink::{JarId, JobId, JobState},
     job::{RetryWindow, SubmitOutcome},
 };
 use jiff::Timestamp;
+
+use super::states::States;
 
 /// A job list.
 pub type Jobs = Vec<(JobId, JobState)>;
@@ -27,6 +30,8 @@ pub fn find(jobs: &Jobs, id: JobId) -> Option<JobState> {
 pub struct Post {
     pub job_id: JobId,
     pub tries: i32,
+    /// The state that it starts from.
+    pub restore: Option<String>,
     /// The process that has the jar.
     pub process: u8,
     /// It does not take effect after this.
@@ -40,6 +45,10 @@ pub struct Post {
 pub struct Setup {
     pub ha: bool,
     pub window: RetryWindow,
+    /// What becomes of the jobs' checkpoints; None where nobody asks.
+    pub retention: Option<CheckpointRetention>,
+    /// How many checkpoints a job completes.
+    pub checkpoints: u8,
 }
 
 impl Setup {
@@ -69,6 +78,7 @@ pub struct Flink {
     pub posts: Vec<Post>,
     /// It does not answer.
     pub down: bool,
+    pub states: States,
 }
 
 impl Flink {
@@ -80,6 +90,7 @@ impl Flink {
             history: Vec::new(),
             posts: Vec::new(),
             down: false,
+            states: States::default(),
         }
     }
 
@@ -113,6 +124,7 @@ impl Flink {
             .iter_mut()
             .filter(|(other, ..)| *other == id)
             .for_each(|(.., fate)| *fate = Some(state));
+        self.states.end(id);
         true
     }
 
@@ -141,6 +153,7 @@ impl Flink {
         }
         self.known.push(post.job_id);
         self.history.push((post.job_id, now, None));
+        self.states.begin(post.job_id, post.restore.clone());
         self.set(post.job_id, JobState::Running);
         (SubmitOutcome::Accepted, bug)
     }
@@ -148,6 +161,7 @@ impl Flink {
     /// The JobManager is replaced.
     pub fn restart(&mut self, setup: Setup) {
         self.process += 1;
+        self.states.restart();
         let jobs = Rc::make_mut(&mut self.jobs);
         if setup.ha {
             jobs.retain(|(_, state)| !state.is_globally_terminal());

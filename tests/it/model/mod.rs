@@ -7,15 +7,24 @@
 
 mod explore;
 mod flink;
+mod keeping;
 mod operator;
 mod resource;
 mod shape;
+mod shape_state;
+mod states;
 mod truth;
 mod world;
 
 use std::time::Duration;
 
-use flink_job_operator::{api::job::DesiredState, job::RetryWindow};
+use flink_job_operator::{
+    api::{
+        job::{DeletionType, DesiredState, UpgradeMode},
+        state::CheckpointRetention,
+    },
+    job::RetryWindow,
+};
 
 use explore::explore;
 use flink::Setup;
@@ -64,18 +73,19 @@ const RESUBMIT: Wish = Wish {
     variant: 0,
     nonce: 0,
     state: DesiredState::Running,
-    orphan: false,
+    deletion: DeletionType::Cancel,
     resubmit: true,
-    savepoint: false,
+    mode: UpgradeMode::Stateless,
+    restore: 0,
 };
 const ORPHAN: Wish = Wish {
     resubmit: false,
-    orphan: true,
+    deletion: DeletionType::Orphan,
     ..RESUBMIT
 };
 const SAVEPOINT: Wish = Wish {
     resubmit: false,
-    savepoint: true,
+    mode: UpgradeMode::Savepoint,
     ..RESUBMIT
 };
 const SUSPENDED: Wish = Wish {
@@ -86,18 +96,58 @@ const SUSPENDED: Wish = Wish {
 const HA: Setup = Setup {
     ha: true,
     window: RetryWindow::For(Duration::from_secs(600)),
+    retention: None,
+    checkpoints: 0,
 };
 const FORGETFUL: Setup = Setup {
     ha: true,
     window: RetryWindow::For(Duration::from_secs(60)),
+    retention: None,
+    checkpoints: 0,
 };
 const DURABLE: Setup = Setup {
     ha: true,
     window: RetryWindow::Durable,
+    retention: None,
+    checkpoints: 0,
 };
 const WEAK: Setup = Setup {
     ha: false,
     window: RetryWindow::Closed("web.upload.dir is set"),
+    retention: None,
+    checkpoints: 0,
+};
+const DELETE_SAVEPOINT: Wish = Wish {
+    deletion: DeletionType::Savepoint,
+    ..SAVEPOINT
+};
+const LAST_STATE: Wish = Wish {
+    mode: UpgradeMode::LastState,
+    ..SAVEPOINT
+};
+const HA_STOPS: Setup = Setup {
+    retention: Some(CheckpointRetention::NoCheckpoints),
+    ..HA
+};
+const CHECKPOINTS: Setup = Setup {
+    retention: Some(CheckpointRetention::Retained),
+    checkpoints: 1,
+    ..STOPS
+};
+const HA_CHECKPOINTS: Setup = Setup {
+    retention: Some(CheckpointRetention::Retained),
+    checkpoints: 1,
+    ..HA
+};
+const DELETED: Setup = Setup {
+    retention: Some(CheckpointRetention::DeletedOnEnd),
+    ..CHECKPOINTS
+};
+const STOPS: Setup = Setup {
+    ha: false,
+    window: RetryWindow::Unlimited,
+    retention: Some(CheckpointRetention::NoCheckpoints),
+    checkpoints: 0,
 };
 
 scenarios! {
@@ -121,7 +171,30 @@ scenarios! {
     create_nonce: { losses: 1, restarts: 1, nonces: 1 };
     upgrade: { crashes: 1, losses: 1, edits: 1, ends: 1 }, running: true;
     upgrade_restart: { crashes: 1, losses: 1, edits: 1, restarts: 1 }, running: true;
-    upgrade_savepoint: { crashes: 1, losses: 1, edits: 1, suspends: 1 }, running: true, wish: SAVEPOINT;
+    savepoint_losses: { crashes: 1, losses: 2, edits: 1 }, running: true, wish: SAVEPOINT, setup: STOPS;
+    savepoint_restart: { crashes: 1, edits: 1, restarts: 1 }, running: true, wish: SAVEPOINT, setup: STOPS;
+    savepoint_ha: { losses: 1, edits: 1, restarts: 1 }, running: true, wish: SAVEPOINT, setup: HA_STOPS;
+    savepoint_fails: { edits: 1, failed_stops: 2, losses: 1 }, running: true, wish: SAVEPOINT, setup: STOPS;
+    savepoint_ends: { crashes: 1, edits: 1, bad_ends: 1, ends: 1 }, running: true, wish: SAVEPOINT, setup: STOPS;
+    savepoint_forgotten: { losses: 1, edits: 1, forgotten_stops: 1, forgets: 1 }, running: true, wish: SAVEPOINT, setup: STOPS;
+    savepoint_modes: { suspends: 1, modes: 1, failed_stops: 1 }, running: true, wish: SAVEPOINT, setup: STOPS;
+    savepoint_restore: { edits: 1, restores: 1, rejects: 1 }, running: true, wish: SAVEPOINT, setup: STOPS;
+    savepoint_two_leaders: { suspends: 1 }, leaders: 2, running: true, wish: SAVEPOINT, setup: STOPS;
+    savepoint_stale: { edits: 1, losses: 1, failed_stops: 1 }, stale_caches: true, running: true, wish: SAVEPOINT, setup: STOPS;
+    savepoint_checkpoints: { edits: 1, losses: 1, bad_ends: 1 }, running: true, wish: SAVEPOINT, setup: CHECKPOINTS;
+    savepoint_delete: { losses: 1, deletes: 1, failed_stops: 1, bad_ends: 1 }, running: true, wish: DELETE_SAVEPOINT, setup: STOPS;
+    savepoint_delete_cancel: { edits: 1, deletes: 1, losses: 1 }, running: true, wish: SAVEPOINT, setup: STOPS;
+    savepoint_delete_upgrade: { crashes: 1, edits: 1, deletes: 1 }, running: true, wish: DELETE_SAVEPOINT, setup: STOPS;
+    last_state: { crashes: 1, losses: 1, edits: 1 }, running: true, wish: LAST_STATE, setup: CHECKPOINTS;
+    last_state_suspend: { suspends: 2, crashes: 1, forgets: 1 }, running: true, wish: LAST_STATE, setup: CHECKPOINTS;
+    last_state_restart: { edits: 1, restarts: 1, ends: 1 }, running: true, wish: LAST_STATE, setup: CHECKPOINTS;
+    last_state_ha: { edits: 1, restarts: 1, ends: 1 }, running: true, wish: LAST_STATE, setup: HA_CHECKPOINTS;
+    last_state_deleted: { edits: 1, ends: 1, modes: 1 }, running: true, wish: LAST_STATE, setup: DELETED;
+    last_state_cancel: { restarts: 1, cancels: 2 }, running: true, wish: LAST_STATE, setup: CHECKPOINTS;
+    last_state_restore: { edits: 1, restores: 1 }, running: true, wish: LAST_STATE, setup: CHECKPOINTS;
+    last_state_two_leaders: { edits: 1 }, leaders: 2, running: true, wish: LAST_STATE, setup: CHECKPOINTS;
+    lost_restored: { restarts: 2, losses: 1 }, running: true, wish: LAST_STATE, setup: CHECKPOINTS;
+    upgrade_savepoint: { crashes: 1, losses: 1, edits: 1, suspends: 1 }, running: true, wish: SAVEPOINT, setup: STOPS;
     delete: { crashes: 1, losses: 1, deletes: 1, ends: 1 }, running: true;
     delete_down: { crashes: 1, downs: 1, deletes: 1 }, running: true;
     delete_restart: { crashes: 1, restarts: 1, deletes: 1 }, running: true, setup: HA;

@@ -7,18 +7,20 @@
 
 use std::rc::Rc;
 
+use flink_job_operator::state_prefix::StatePrefixes;
 use flink_job_operator::{
-    api::{Reason, status::CancelPurpose},
+    api::{Reason, intent::KeepIntent, job::DeletionType},
     flink::{InstallationId, JobId, UidHash},
     job::{
         Cluster, ClusterView, Effect, Input, JobSeen, Meta, Observed, Permit, Plan, Refusal, SETTLE, Session, Slots,
-        Submission, SubmitOutcome, Task, decide,
+        Stop, Submission, SubmitOutcome, Task, decide,
     },
 };
 use jiff::Timestamp;
 
 use super::{
-    flink::{Jobs, Post, Setup, jar, process_name, process_of},
+    flink::{Jobs, Post, jar, process_name, process_of},
+    keeping::Memory,
     resource::Object,
     world::World,
 };
@@ -52,6 +54,8 @@ pub enum View {
 #[derive(Debug, Clone)]
 pub enum Armed {
     Submit(Box<Submission>),
+    Stop(Box<Stop>),
+    Keep(Box<KeepIntent>),
     Cancel(JobId),
     Release(JobId),
 }
@@ -73,6 +77,28 @@ pub struct Leader {
     pub cancelled: Option<(JobId, Timestamp)>,
     pub released: Option<JobId>,
     pub session_absent: bool,
+    pub state: Memory,
+}
+
+impl Leader {
+    fn task(&self) -> Task {
+        self.state.task(Task {
+            running: self.waiting,
+            submitted: self.submitted.clone(),
+            cancelled: self.cancelled.map(|(id, time)| (id, time, None)),
+            released: self.released,
+            unsent: self.unsent,
+            ..Task::default()
+        })
+    }
+
+    /// When a stop that this process is late with is not sent any more.
+    pub fn late_stop(&self) -> Option<Timestamp> {
+        match &self.armed {
+            Some(Armed::Stop(stop)) => Some(stop.not_after),
+            Some(Armed::Submit(_) | Armed::Keep(_) | Armed::Cancel(_) | Armed::Release(_)) | None => None,
+        }
+    }
 }
 
 /// The request that a submission becomes.
@@ -80,6 +106,7 @@ pub fn post(submission: &Submission, waiter: Option<usize>) -> Post {
     Post {
         job_id: submission.job_id,
         tries: submission.tries,
+        restore: submission.restore.as_ref().map(|restore| restore.path.clone()),
         process: process_of(&submission.jar_id),
         expires: submission.not_after + submission.timeout + SETTLE,
         waiter,
@@ -122,6 +149,7 @@ impl World {
                     retry_window: self.setup.window,
                     submission_enabled: true,
                     slots: Slots::Growing,
+                    savepoint_directory: Some("s3://b/savepoints"),
                 })
             }
         };
@@ -132,10 +160,16 @@ impl World {
                 proven: leader.session_absent,
             }
         };
+        let savepoints = self.savepoints();
+        let state = match self.setup.retention {
+            Some(_) => leader.state.state(&object.status),
+            None => Input::Refused(refusal(Reason::StateUnknown)),
+        };
         decide(&Observed {
             now: self.now,
             installation: INSTALLATION,
             meta: Meta {
+                namespace: "n",
                 name: "j",
                 uid: UID,
                 owner: owner(),
@@ -150,16 +184,16 @@ impl World {
             program: Input::Ready(&object.program),
             jar: jar_input,
             permit: Permit::Granted,
-            task: Task {
-                running: leader.waiting,
-                submitted: leader.submitted.clone(),
-                cancelled: leader.cancelled.map(|(id, time)| (id, time, None)),
-                released: leader.released,
-                unsent: leader.unsent,
-            },
+            task: leader.task(),
             failure_cause: Input::Ready("java.lang.RuntimeException: x".to_owned()),
+            state,
+            savepoints: Input::Ready(&savepoints),
+            newest_savepoint: None,
+            savepoint_under_way: false,
             namespace_terminating: false,
             ineffective: &[],
+            prefixes: &StatePrefixes::default(),
+            refused: None,
         })
     }
 
@@ -197,9 +231,10 @@ impl World {
         if reply_lost {
             return None;
         }
-        let Some(effect) = plan.effect else {
+        let Some(effect) = plan.effect.clone() else {
+            let learned = world.learn(n, &object, &plan);
             let rests = world.leaders[n].held.take().is_some();
-            return (asks || rests || world.leaders[n].session_absent != self.leaders[n].session_absent)
+            return (asks || learned || rests || world.leaders[n].session_absent != self.leaders[n].session_absent)
                 .then_some(world);
         };
         if world.leaders[n].held.is_none() {
@@ -211,10 +246,15 @@ impl World {
             Effect::AddFinalizer => world.patch(n, &object, |object| object.finalizer = true),
             Effect::RemoveFinalizer => {
                 world.excused |= plan.rule == "delete/may-still-run";
-                world.orphaned |= object.wish.orphan;
+                world.orphaned |= object.wish.deletion == DeletionType::Orphan;
+                world.look_at_release(&plan);
                 world.patch(n, &object, |object| object.finalizer = false);
             }
             Effect::Submit(submission) => world.execute(n, &Armed::Submit(submission)),
+            Effect::Stop(stop) => world.execute(n, &Armed::Stop(stop)),
+            Effect::Keep(keep) => world.execute(n, &Armed::Keep(keep)),
+            // No resource of the model has a schedule.
+            Effect::Schedule(_) => return None,
             Effect::Cancel(id) => world.execute(n, &Armed::Cancel(id)),
             Effect::Release(id) => world.execute(n, &Armed::Release(id)),
         }
@@ -236,18 +276,10 @@ impl World {
             self.read(n);
             return (!reply_lost).then_some(self);
         };
-        let unrecorded = object.wish.savepoint && object.status.cancellation().is_none();
-        let restarts = |purpose| matches!(purpose, CancelPurpose::Upgrade | CancelPurpose::Suspend);
-        if unrecorded
-            && plan
-                .status
-                .cancellation()
-                .is_some_and(|cancel| restarts(cancel.purpose))
-        {
-            self.bug = Some("upgradeMode Savepoint: a job is to be cancelled for a restart");
-        }
+        self.look_at_write(object, &plan.status);
         let written = server.next(|next| next.status = plan.status);
         let after = written.submission();
+        let stop = written.stop();
         self.object = Some(Rc::clone(&written));
         let leader = &mut self.leaders[n];
         if reply_lost {
@@ -257,6 +289,9 @@ impl World {
         leader.held = Some(written);
         if after != object.submission() {
             leader.unsent = after;
+        }
+        if stop.is_some() && stop != object.stop() {
+            leader.state.unsent = stop;
         }
         Some(self)
     }
@@ -293,15 +328,18 @@ impl World {
                 leader.waiting = true;
                 self.flink.posts.push(post(submission, Some(n)));
             }
+            Armed::Stop(stop) => self.send_stop(n, stop),
+            Armed::Keep(keep) => self.keep(n, keep),
             Armed::Cancel(id) => {
                 leader.cancelled = Some((*id, now));
                 if self
                     .object
                     .as_ref()
-                    .is_some_and(|object| object.deleting && object.wish.orphan)
+                    .is_some_and(|object| object.deleting && object.wish.deletion == DeletionType::Orphan)
                 {
                     self.bug = Some("Orphan: the operator cancelled a job that was to be left running");
                 }
+                self.look_at_cancel(*id);
                 self.flink.end(*id, flink_job_operator::flink::JobState::Canceled);
             }
             Armed::Release(id) => leader.released = Some(*id),
@@ -336,9 +374,8 @@ impl World {
     }
 
     /// The JobManager is replaced between the list and the identification: the list is the old one's, and proves nothing.
-    pub fn poll_across_restart(&self, n: usize, setup: Setup) -> Self {
-        let mut world = self.clone();
-        world.flink.restart(setup);
+    pub fn poll_across_restart(&self, n: usize) -> Self {
+        let mut world = self.clone().restart();
         let jobs = Rc::clone(&self.flink.jobs);
         world.leaders[n].view = View::Up {
             jobs,
@@ -359,10 +396,12 @@ impl World {
             let effect = plan.effect.filter(|_| plan.status == held.status);
             self.leaders[n].armed = match effect {
                 Some(Effect::Submit(submission)) => Some(Armed::Submit(submission)),
+                Some(Effect::Stop(stop)) => Some(Armed::Stop(stop)),
+                Some(Effect::Keep(keep)) => Some(Armed::Keep(keep)),
                 Some(Effect::Cancel(id)) => Some(Armed::Cancel(id)),
                 Some(Effect::Release(id)) => Some(Armed::Release(id)),
                 // Patches carry the version.
-                Some(Effect::AddFinalizer | Effect::RemoveFinalizer) | None => None,
+                Some(Effect::AddFinalizer | Effect::RemoveFinalizer | Effect::Schedule(_)) | None => None,
             };
         }
     }

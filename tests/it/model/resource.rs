@@ -5,9 +5,9 @@ use std::rc::Rc;
 use flink_job_operator::{
     api::{
         FlinkSessionJobSpec, JobStatus,
-        job::{DeletionPolicy, DeletionType, DesiredState, OnUnknownResult, UpgradeMode},
+        job::{DeletionPolicy, DeletionType, DesiredState, OnUnknownResult, Restore, RestoreFrom, UpgradeMode},
     },
-    flink::JobId,
+    flink::{JobId, TriggerId},
     job::Program,
 };
 
@@ -18,9 +18,11 @@ pub struct Wish {
     pub variant: u8,
     pub nonce: u8,
     pub state: DesiredState,
-    pub orphan: bool,
+    pub deletion: DeletionType,
     pub resubmit: bool,
-    pub savepoint: bool,
+    pub mode: UpgradeMode,
+    /// `restore.nonce`, which asks for an empty start.
+    pub restore: u8,
 }
 
 impl Default for Wish {
@@ -29,9 +31,10 @@ impl Default for Wish {
             variant: 0,
             nonce: 0,
             state: DesiredState::Running,
-            orphan: false,
+            deletion: DeletionType::Cancel,
             resubmit: false,
-            savepoint: false,
+            mode: UpgradeMode::Stateless,
+            restore: 0,
         }
     }
 }
@@ -45,14 +48,15 @@ impl Wish {
         .unwrap();
         spec.state = self.state;
         spec.restart_nonce = Some(i64::from(self.nonce));
-        spec.upgrade_mode = if self.savepoint {
-            UpgradeMode::Savepoint
-        } else {
-            UpgradeMode::Stateless
-        };
+        spec.upgrade_mode = self.mode;
+        spec.restore = Some(Restore {
+            from: Some(RestoreFrom::None),
+            nonce: Some(i64::from(self.restore)),
+            ..Restore::default()
+        });
         spec.on_unknown_result = self.resubmit.then_some(OnUnknownResult::Resubmit);
-        spec.deletion_policy = self.orphan.then_some(DeletionPolicy {
-            kind: Some(DeletionType::Orphan),
+        spec.deletion_policy = Some(DeletionPolicy {
+            kind: Some(self.deletion),
             timeout: None,
         });
         spec
@@ -116,6 +120,11 @@ impl Object {
     /// The submission that is recorded, by JobID and number of tries.
     pub fn submission(&self) -> Option<(JobId, i32)> {
         self.status.submission().map(|intent| (intent.job_id, intent.tries))
+    }
+
+    /// The stop that is recorded.
+    pub fn stop(&self) -> Option<TriggerId> {
+        self.status.stop().map(|stop| stop.trigger_id)
     }
 
     /// The JobID that the status takes for the current attempt.

@@ -19,11 +19,13 @@ use super::{
     world::World,
 };
 
-struct Shape<'a> {
-    world: &'a World,
-    bytes: Vec<u8>,
+pub(super) struct Shape<'a> {
+    pub(super) world: &'a World,
+    pub(super) bytes: Vec<u8>,
     /// The JobIDs that are mentioned, and where.
     ids: Vec<(usize, JobId)>,
+    /// The states that are mentioned, and where.
+    numbers: Vec<(usize, u8)>,
 }
 
 /// The fingerprint of a state.
@@ -32,6 +34,7 @@ pub fn of(world: &World) -> u64 {
         world,
         bytes: Vec::with_capacity(128),
         ids: Vec::with_capacity(8),
+        numbers: Vec::new(),
     };
     shape.world();
     shape.finish()
@@ -44,6 +47,7 @@ pub fn alike(world: &World, object: &Object, status: &JobStatus) -> bool {
             world,
             bytes: Vec::new(),
             ids: Vec::new(),
+            numbers: Vec::new(),
         };
         shape.status(object, status);
         shape.finish()
@@ -63,21 +67,33 @@ impl Shape<'_> {
         for (at, id) in &self.ids {
             self.bytes[*at] = byte(order.binary_search(id).unwrap());
         }
+        let mut order: Vec<u8> = self.numbers.iter().map(|(_, number)| *number).chain([0]).collect();
+        order.sort_unstable();
+        order.dedup();
+        for (at, number) in &self.numbers {
+            self.bytes[*at] = byte(order.binary_search(number).unwrap());
+        }
         let mut hasher = DefaultHasher::new();
         hasher.write(&self.bytes);
         hasher.finish()
     }
 
-    fn put(&mut self, n: impl TryInto<u8>) {
+    pub(super) fn put(&mut self, n: impl TryInto<u8>) {
         self.bytes.push(byte(n));
     }
 
-    fn flag(&mut self, flag: bool) {
+    pub(super) fn flag(&mut self, flag: bool) {
         self.bytes.push(u8::from(flag));
     }
 
-    fn id(&mut self, id: JobId) {
+    pub(super) fn id(&mut self, id: JobId) {
         self.ids.push((self.bytes.len(), id));
+        self.bytes.push(0);
+    }
+
+    /// The place of a state among those that are mentioned; zero for none.
+    pub(super) fn number(&mut self, number: u8) {
+        self.numbers.push((self.bytes.len(), number));
         self.bytes.push(0);
     }
 
@@ -104,6 +120,11 @@ impl Shape<'_> {
             left.cancels,
             left.deletes,
             left.sessions,
+            left.failed_stops,
+            left.bad_ends,
+            left.forgotten_stops,
+            left.modes,
+            left.restores,
         ] {
             self.put(n);
         }
@@ -124,6 +145,7 @@ impl Shape<'_> {
         }
         self.jobs(&world.flink.jobs);
         self.posts();
+        self.states();
         for (n, leader) in world.leaders.iter().enumerate() {
             self.leader(n, leader);
         }
@@ -140,6 +162,8 @@ impl Shape<'_> {
         self.put(wish.variant);
         self.put(wish.nonce);
         self.put(wish.state as u8);
+        self.put(wish.mode as u8);
+        self.put(wish.restore);
     }
 
     fn status(&mut self, object: &Object, status: &JobStatus) {
@@ -162,6 +186,14 @@ impl Shape<'_> {
             self.put(accepted.job.args[0].parse::<u8>().unwrap());
             self.put(accepted.restart_nonce.unwrap());
             self.put(accepted.state as u8);
+            self.put(accepted.upgrade_mode as u8);
+            self.put(
+                accepted
+                    .restore
+                    .as_ref()
+                    .and_then(|restore| restore.nonce)
+                    .unwrap_or(99),
+            );
         }
         self.put(200);
         if let Some(run) = status.runs.first() {
@@ -174,6 +206,7 @@ impl Shape<'_> {
         if let Some(intent) = &status.intent {
             self.intent(intent);
         }
+        self.state_record(status);
     }
 
     fn intent(&mut self, intent: &Intent) {
@@ -199,6 +232,7 @@ impl Shape<'_> {
         if let Some(cancel) = &intent.cancel {
             self.id(cancel.job_id);
             self.put(cancel.purpose as u8 + 100);
+            self.flag(cancel.last_state);
         }
     }
 
@@ -260,6 +294,17 @@ impl Shape<'_> {
                 self.flag(now > submission.not_after);
                 self.flag(world.flink.known.contains(&submission.job_id));
                 self.flag(object.and_then(Object::submission) == Some((submission.job_id, submission.tries)));
+            }
+            Some(Armed::Stop(stop)) => {
+                self.put(4);
+                self.id(stop.job_id);
+                self.flag(now > stop.not_after);
+                self.flag(world.flink.states.known(stop.trigger_id).is_some());
+                self.flag(object.and_then(Object::stop) == Some(stop.trigger_id));
+            }
+            Some(Armed::Keep(keep)) => {
+                self.put(5);
+                self.flag(world.kept.contains(&keep.path));
             }
             Some(Armed::Cancel(id)) => {
                 self.put(2);
@@ -338,5 +383,6 @@ impl Shape<'_> {
             Some(_) | None => self.put(0),
         }
         self.flag(leader.released.is_some());
+        self.state_memory(leader);
     }
 }

@@ -3,6 +3,7 @@
 use flink_job_operator::{
     api::{ConditionStatus, ConditionType, Phase, condition, status::RunOutcome},
     flink::{JobId, JobState},
+    job::{Input, Plan},
 };
 
 use super::{
@@ -18,7 +19,9 @@ impl World {
     fn threats(&self) -> impl Iterator<Item = JobId> {
         let armed = self.leaders.iter().filter_map(|leader| match &leader.armed {
             Some(Armed::Submit(submission)) if self.now <= submission.not_after => Some(post(submission, None)),
-            Some(Armed::Submit(_) | Armed::Cancel(_) | Armed::Release(_)) | None => None,
+            Some(Armed::Submit(_) | Armed::Stop(_) | Armed::Keep(_) | Armed::Cancel(_) | Armed::Release(_)) | None => {
+                None
+            }
         });
         let posts = self.flink.posts.iter().cloned().chain(armed);
         posts
@@ -30,6 +33,9 @@ impl World {
     pub fn violation(&self) -> Option<String> {
         if let Some(bug) = self.bug {
             return Some(bug.to_owned());
+        }
+        if let Some(lost) = self.unkept() {
+            return Some(lost);
         }
         let Some(object) = &self.object else {
             let left = live(&self.flink.jobs).next().is_some() && !self.orphaned;
@@ -96,7 +102,7 @@ impl World {
 
     /// Whether the world has come to rest: every operator process knows the truth and has nothing to do.
     pub fn is_settled(&self) -> bool {
-        if !self.flink.posts.is_empty() || self.flink.down {
+        if !self.flink.posts.is_empty() || !self.flink.states.posts.is_empty() || self.flink.down {
             return false;
         }
         let Some(object) = &self.object else {
@@ -120,16 +126,28 @@ impl World {
                 return false;
             }
             let plan = self.plan(n, object);
-            plan.effect.is_none() && !plan.wants.confirm && shape::alike(self, object, &plan.status)
+            plan.effect.is_none()
+                && !plan.wants.confirm
+                && !self.asks(n, object, &plan)
+                && shape::alike(self, object, &plan.status)
         });
         rest && (!self.session || self.is_truth(object))
+    }
+
+    /// Whether a process has yet to hear what it asks about the job's state.
+    fn asks(&self, n: usize, object: &Object, plan: &Plan) -> bool {
+        let unread = matches!(self.leaders[n].state.state(&object.status), Input::Pending);
+        self.setup.retention.is_some() && (plan.wants.stop || (plan.wants.state && unread))
     }
 
     /// Whether the status says what is.
     fn is_truth(&self, object: &Object) -> bool {
         let status = &object.status;
         let live = live(&self.flink.jobs).next().is_some();
-        let waits = status.submission().is_some() || status.cancellation().is_some();
+        let waits = status.submission().is_some()
+            || status.cancellation().is_some()
+            || status.stop().is_some()
+            || status.keep().is_some();
         let told = status.observed_generation == object.generation;
         told && !waits
             && match status.phase {
@@ -178,6 +196,9 @@ impl World {
                 (None, None) => "",
             };
             parts.push(format!("operator {n}: {plan}{at}"));
+        }
+        if self.is_settled() {
+            parts.push("settled".to_owned());
         }
         parts.join("; ")
     }

@@ -3,16 +3,21 @@
 use std::{fmt, rc::Rc, time::Duration};
 
 use flink_job_operator::{
-    api::{JobStatus, Reason, job::DesiredState},
+    api::{
+        JobStatus, Reason,
+        job::{DesiredState, UpgradeMode},
+    },
     flink::JobState,
-    job::{CANCEL_AGAIN, Refusal, RetryWindow, SUBMIT_WITHIN, SubmitOutcome, submit_again},
+    job::{CANCEL_AGAIN, Refusal, RetryWindow, SUBMIT_WITHIN, StopAnswer, SubmitOutcome, submit_again},
 };
 use jiff::Timestamp;
 
 use super::{
     flink::{Flink, Post, Setup, live},
+    keeping::{self, Marks},
     operator::{Leader, View},
     resource::{Object, Wish},
+    states::End,
 };
 
 /// How often each fault and each user action may happen.
@@ -48,6 +53,16 @@ pub struct Budget {
     pub deletes: u8,
     /// The session is deleted; and created again.
     pub sessions: u8,
+    /// A stop fails, and the job runs on.
+    pub failed_stops: u8,
+    /// A job ends badly after its savepoint: it hangs, it fails, it is restarted.
+    pub bad_ends: u8,
+    /// Flink forgets what became of stops.
+    pub forgotten_stops: u8,
+    /// The user changes `upgradeMode`.
+    pub modes: u8,
+    /// The user changes `restore.nonce`, for an empty start.
+    pub restores: u8,
 }
 
 /// What is explored.
@@ -71,6 +86,8 @@ impl Default for Scenario {
             setup: Setup {
                 ha: false,
                 window: RetryWindow::Unlimited,
+                retention: None,
+                checkpoints: 0,
             },
             wish: Wish::default(),
             running: false,
@@ -99,6 +116,9 @@ pub struct World {
     pub orphaned: bool,
     /// The record was lost at some time.
     pub wiped: bool,
+    /// The Savepoint resources, by their paths.
+    pub kept: Vec<String>,
+    pub marks: Marks,
     /// What must never happen has happened.
     pub bug: Option<&'static str>,
 }
@@ -139,6 +159,18 @@ pub enum Step {
     Wipe,
     SessionGone,
     SessionBack,
+    /// A request to stop arrives.
+    DeliverStop(usize),
+    /// The client gives up waiting for the answer to one.
+    TimeoutStop(usize),
+    /// It dies before it reaches Flink, and the client sees that.
+    RefuseStop(usize),
+    /// A stop comes to an end.
+    Stopped(End),
+    ForgetStops,
+    Checkpoint,
+    Mode(UpgradeMode),
+    Restore,
     /// Time passes until something is due.
     Wait,
 }
@@ -154,7 +186,15 @@ impl Step {
     pub fn is_fair(self) -> bool {
         matches!(
             self,
-            Self::Watch(_) | Self::Poll(_) | Self::Turn(_) | Self::Deliver(_) | Self::Wait | Self::Up
+            Self::Watch(_)
+                | Self::Poll(_)
+                | Self::Turn(_)
+                | Self::Deliver(_)
+                | Self::DeliverStop(_)
+                | Self::Stopped(End::Taken)
+                | Self::Checkpoint
+                | Self::Wait
+                | Self::Up
         )
     }
 }
@@ -175,6 +215,8 @@ impl World {
             excused: false,
             orphaned: false,
             wiped: false,
+            kept: Vec::new(),
+            marks: Marks::default(),
             bug: None,
         };
         if scenario.running {
@@ -199,6 +241,7 @@ impl World {
             if let Some(mut after) = after {
                 after.overtake();
                 after.drop_idle_posts();
+                after.drop_idle_stops();
                 steps.push((step, after));
             }
         };
@@ -213,8 +256,7 @@ impl World {
             add(Step::Crash(n), self.spend(|left| &mut left.crashes).map(|w| w.crash(n)));
             add(
                 Step::RestartAmidPoll(n),
-                self.spend(|left| &mut left.restarts)
-                    .map(|w| w.poll_across_restart(n, self.setup)),
+                self.spend(|left| &mut left.restarts).map(|w| w.poll_across_restart(n)),
             );
         }
         for n in 0..self.flink.posts.len() {
@@ -236,6 +278,7 @@ impl World {
                 self.spend(|left| &mut left.rejects).and_then(|w| w.reject(n, true)),
             );
         }
+        self.states(&mut add);
         add(Step::Restart, self.spend(|left| &mut left.restarts).map(Self::restart));
         add(
             Step::Down,
@@ -262,6 +305,26 @@ impl World {
         steps
     }
 
+    /// What happens to stops and checkpoints.
+    fn states(&self, add: &mut impl FnMut(Step, Option<Self>)) {
+        for n in 0..self.flink.states.posts.len() {
+            add(Step::DeliverStop(n), Some(self.clone().deliver_stop(n)));
+            let lost = self.spend(|left| &mut left.losses);
+            add(Step::TimeoutStop(n), lost.clone().and_then(|w| w.time_out_stop(n)));
+            add(Step::RefuseStop(n), lost.map(|w| w.refuse_stop(n)));
+        }
+        add(Step::Checkpoint, self.clone().checkpoint());
+        add(Step::Stopped(End::Taken), self.clone().end_stop(End::Taken));
+        let fails = self.spend(|left| &mut left.failed_stops);
+        add(Step::Stopped(End::Fails), fails.and_then(|w| w.end_stop(End::Fails)));
+        for end in [End::Hangs, End::Breaks, End::RunsOn] {
+            let ends = self.spend(|left| &mut left.bad_ends);
+            add(Step::Stopped(end), ends.and_then(|w| w.end_stop(end)));
+        }
+        let forgets = self.spend(|left| &mut left.forgotten_stops);
+        add(Step::ForgetStops, forgets.and_then(Self::forget_stops));
+    }
+
     fn user(&self, add: &mut impl FnMut(Step, Option<Self>)) {
         use DesiredState::{Cancelled, Running, Suspended};
         add(
@@ -274,6 +337,16 @@ impl World {
             self.spend(|left| &mut left.nonces)
                 .and_then(|w| w.wish(1, |wish| wish.nonce += 1)),
         );
+        add(
+            Step::Restore,
+            self.spend(|left| &mut left.restores)
+                .and_then(|w| w.wish(1, |wish| wish.restore += 1)),
+        );
+        for mode in [UpgradeMode::Savepoint, UpgradeMode::LastState, UpgradeMode::Stateless] {
+            let other = self.object.as_ref().is_some_and(|object| object.wish.mode != mode);
+            let modes = self.spend(|left| &mut left.modes).filter(|_| other);
+            add(Step::Mode(mode), modes.and_then(|w| w.wish(0, |wish| wish.mode = mode)));
+        }
         let state = self.object.as_ref().map(|object| object.wish.state);
         let mut desire = |from: DesiredState, to: DesiredState, after: Option<Self>| {
             if state == Some(from) {
@@ -345,6 +418,11 @@ impl World {
             .posts
             .iter_mut()
             .for_each(|post| post.waiter = post.waiter.filter(|waiter| *waiter != n));
+        self.flink
+            .states
+            .posts
+            .iter_mut()
+            .for_each(|post| post.waiter = post.waiter.filter(|waiter| *waiter != n));
         self
     }
 
@@ -353,6 +431,9 @@ impl World {
         let post = self.flink.posts.remove(n);
         let (outcome, bug) = self.flink.run(&post, self.now, self.setup);
         self.bug = self.bug.or(bug);
+        if outcome == SubmitOutcome::Accepted {
+            self.look_at_restore(post.restore.as_ref());
+        }
         if self.flink.history.len() > self.allowed {
             self.bug = self.bug.or(Some("I1: more starts than the user has asked for"));
         }
@@ -396,7 +477,9 @@ impl World {
         Some(self)
     }
 
-    fn restart(mut self) -> Self {
+    pub fn restart(mut self) -> Self {
+        // What is lost with its JobManager is restored by itself, where that is possible; it may have ended unseen.
+        self.allowed += usize::from(self.setup.retention.is_some());
         self.flink.restart(self.setup);
         self
     }
@@ -474,6 +557,18 @@ impl World {
             .and_then(|status| status.intent.as_ref())
             .and_then(|intent| intent.unanswered_since);
         due.extend(unanswered.map(|since| since + Duration::from_secs(300)));
+        if self.setup.retention.is_some()
+            && let Some(status) = status
+        {
+            due.extend(keeping::deadlines(status));
+            due.extend(
+                self.leaders
+                    .iter()
+                    .flat_map(|leader| leader.state.deadlines(self, status)),
+            );
+            due.extend(self.flink.states.posts.iter().map(|post| post.expires));
+            due.extend(self.leaders.iter().filter_map(Leader::late_stop));
+        }
         let next = due.into_iter().filter(|time| *time >= self.now).min()?;
         let mut world = self.clone();
         world.now = next + Duration::from_millis(1);
@@ -483,6 +578,18 @@ impl World {
             world.answer(
                 &post,
                 SubmitOutcome::Unknown(Refusal::new(Reason::SubmissionTimeout, "no answer")),
+            );
+        }
+        let expired: Vec<_> = world
+            .flink
+            .states
+            .posts
+            .extract_if(.., |post| now > post.expires)
+            .collect();
+        for post in expired {
+            world.answer_stop(
+                &post,
+                StopAnswer::Unknown(Refusal::new(Reason::SubmissionTimeout, "no answer")),
             );
         }
         Some(world)

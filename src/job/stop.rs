@@ -1,0 +1,379 @@
+//! Stop with savepoint: the intent first, the request, and the wait until the savepoint is on record and the job has ended.
+//!
+//! Flink takes the savepoint in the background, for as long as it takes; this asks now and then. The request may be repeated
+//! under its own id, and never goes out under another one before the first is known to have failed: two stops at once can
+//! fail the job and leave neither savepoint. A job that ended without a savepoint that anybody can find is not started
+//! again, for its newest state is not known (FLINK-33522, and stops that outlive the operator).
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::{
+    Effect, JobSeen, Observed, Plan, SUBMIT_GRACE, SUBMIT_WITHIN, Stop, StopAnswer, StopSeen, Wants,
+    backoff::{after, stop_again},
+    decide, directory, end, follow, start, stopped,
+    verdict::Verdict,
+};
+use crate::{
+    api::{
+        JobStatus, Phase, Reason,
+        condition::ConditionStatus,
+        intent::{CancelPurpose, StopIntent},
+    },
+    flink::{JobState, TriggerId, lies_under},
+};
+
+/// A stop whose job still shows RUNNING is asked about this often.
+const ASK: Duration = Duration::from_secs(5);
+
+/// A stop that takes longer than this is looked for among the completed savepoints: a job can hang after its savepoint.
+const HANGS: Duration = Duration::from_secs(60);
+
+/// After so many failed tries people are told that somebody has to act.
+const TRIES: i32 = 3;
+
+/// The rule for resources that are not being deleted.
+pub(super) fn resume(o: &Observed<'_>) -> Option<Plan> {
+    let intent = o.status.stop()?;
+    if o.status.cancellation().is_some() {
+        return None;
+    }
+    Some(step(o, intent))
+}
+
+/// One step of a stop that was decided on.
+pub(super) fn step(o: &Observed<'_>, intent: &StopIntent) -> Plan {
+    if o.status.live_run().is_none_or(|run| run.job_id != intent.job_id) {
+        // The run is over already.
+        let mut status = o.status.clone();
+        status.intent_mut().stop = None;
+        return decide::go_on(o, status, "stop/over");
+    }
+    let Some(cluster) = o.up() else {
+        return blocked(o, intent);
+    };
+    match cluster.job(intent.job_id) {
+        None if !cluster.confirmed => start::confirm("stop/confirm", o.status.clone()),
+        None => stopped::vanished(o, intent),
+        Some(job) => match (&intent.location, intent.due) {
+            (Some(_), due) => stopped::end_of_job(o, intent, job, due),
+            (None, Some(due)) if job.is_live() => pause(o, intent, job, due),
+            (None, _) => under_way(o, intent, job),
+        },
+    }
+}
+
+/// Decides on a stop: the next turn sends it.
+pub(super) fn intend(
+    o: &Observed<'_>,
+    mut status: JobStatus,
+    job: &JobSeen,
+    purpose: CancelPurpose,
+    tries: i32,
+) -> Plan {
+    let base = match directory::base(o) {
+        Ok(base) => base,
+        Err(refusal) => return end::refuse(o, status, job, purpose, &refusal),
+    };
+    let mark = format!("{}/{}/{}", o.meta.uid, job.id, o.now.as_millisecond());
+    let trigger_id = TriggerId::new(&mark, u32::try_from(tries).unwrap_or_default());
+    let directory = match directory::of_stop(o, &base, job.id, trigger_id) {
+        Ok(directory) => directory,
+        Err(refusal) => return end::refuse(o, status, job, purpose, &refusal),
+    };
+    let policy = o.spec.savepoint_policy.as_ref();
+    let intent = status.intent_mut();
+    intent.owner = Some(o.installation.to_string());
+    intent.stop = Some(StopIntent {
+        job_id: job.id,
+        purpose,
+        trigger_id,
+        directory,
+        format: policy.and_then(|policy| policy.format).unwrap_or_default(),
+        tries,
+        decided: o.now,
+        due: None,
+        location: None,
+    });
+    describe(o, &mut status, purpose, "stops the job with a savepoint");
+    Plan::with("stop/intend", status).want(attention())
+}
+
+pub(super) fn attention() -> Wants {
+    Wants {
+        attention: true,
+        ..Wants::default()
+    }
+}
+
+fn ask() -> Wants {
+    Wants {
+        stop: true,
+        ..attention()
+    }
+}
+
+/// What people read while the job is being stopped.
+pub(super) fn describe(o: &Observed<'_>, status: &mut JobStatus, purpose: CancelPurpose, message: &str) {
+    let (phase, reason) = telling(purpose);
+    Verdict::reconciling(phase, reason, message)
+        .running(true)
+        .write(o, status);
+}
+
+const fn telling(purpose: CancelPurpose) -> (Phase, Reason) {
+    match purpose {
+        CancelPurpose::Upgrade => (Phase::Restarting, Reason::Upgrading),
+        CancelPurpose::Suspend => (Phase::Suspending, Reason::Suspended),
+        CancelPurpose::Cancel | CancelPurpose::Stray => (Phase::Cancelling, Reason::Cancelled),
+        CancelPurpose::Delete => (Phase::Deleting, Reason::Cancelled),
+    }
+}
+
+/// Why the job is stopped by now: a deletion has the last word.
+pub(super) fn purpose(o: &Observed<'_>, intent: &StopIntent) -> CancelPurpose {
+    match intent.purpose {
+        _ if o.meta.deleting => CancelPurpose::Delete,
+        CancelPurpose::Delete => CancelPurpose::Upgrade,
+        CancelPurpose::Upgrade | CancelPurpose::Suspend | CancelPurpose::Cancel | CancelPurpose::Stray => {
+            intent.purpose
+        }
+    }
+}
+
+/// What this process heard of this stop since it sent the request last.
+fn heard<'o>(o: &'o Observed<'_>, intent: &StopIntent) -> Option<(Timestamp, &'o StopSeen)> {
+    let (id, at, seen) = o.task.stop_seen.as_ref()?;
+    let sent = o.task.stop_sent.as_ref();
+    let since = sent.is_some_and(|(id, sent, _)| *id == intent.trigger_id && sent > at);
+    (*id == intent.trigger_id && !since).then_some((*at, seen))
+}
+
+/// The request is out, or is to go out.
+fn under_way(o: &Observed<'_>, intent: &StopIntent, job: &JobSeen) -> Plan {
+    match heard(o, intent) {
+        Some((_, StopSeen::Taken(location))) => stopped::taken(o, intent, job, location),
+        Some((_, StopSeen::Failed(why))) if job.is_live() => lives_on(o, intent, job, why),
+        Some((_, StopSeen::Failed(_) | StopSeen::Unknown)) if !job.is_live() => stopped::ended(o, intent, job),
+        Some((at, StopSeen::Unknown)) => send(o, intent, job, at),
+        Some((at, StopSeen::InProgress | StopSeen::NotAsked(_) | StopSeen::Failed(_))) => waiting(o, intent, job, at),
+        None if !job.is_live() => Plan::keep("stop/ask", o.status).want(ask()),
+        None => send_or_ask(o, intent, job),
+    }
+}
+
+/// This process has not asked about this stop yet.
+fn send_or_ask(o: &Observed<'_>, intent: &StopIntent, job: &JobSeen) -> Plan {
+    if o.task.running {
+        return Plan::keep("stop/in-flight", o.status).want(attention());
+    }
+    let sent = o.task.stop_sent.as_ref().filter(|(id, ..)| *id == intent.trigger_id);
+    match sent {
+        Some((_, at, StopAnswer::NotSent(_))) => send(o, intent, job, *at),
+        Some((.., StopAnswer::Refused(refusal))) => lives_on(o, intent, job, &refusal.message),
+        Some((_, at, StopAnswer::Accepted)) => {
+            let due = after(*at, ASK);
+            if o.now < due && job.state == JobState::Running {
+                return Plan::keep("stop/accepted", o.status).want(attention()).at(due);
+            }
+            Plan::keep("stop/ask", o.status).want(ask()).at(after(o.now, ASK))
+        }
+        None if o.task.stop_unsent == Some(intent.trigger_id) => send(o, intent, job, intent.decided),
+        // No answer came, or another process wrote it down: ask before it is sent again.
+        Some((.., StopAnswer::Unknown(_))) | None => Plan::keep("stop/ask", o.status).want(ask()).at(after(o.now, ASK)),
+    }
+}
+
+/// Sends the request, for the first time or again, under its one id.
+fn send(o: &Observed<'_>, intent: &StopIntent, job: &JobSeen, last: Timestamp) -> Plan {
+    if o.task.running {
+        return Plan::keep("stop/in-flight", o.status).want(attention());
+    }
+    let first = o.task.stop_unsent == Some(intent.trigger_id);
+    let due = after(last, ASK);
+    if !first && o.now < due {
+        return Plan::keep("stop/pause", o.status).want(attention()).at(due);
+    }
+    if !matches!(job.state, JobState::Running) {
+        // Flink takes no savepoint of a job that does not run, and a failed stop helps nobody.
+        return Plan::keep("stop/not-running", o.status).want(attention());
+    }
+    if o.now > after(intent.decided, SUBMIT_WITHIN / 2) {
+        // A request leaves soon after the write that decided on it, or not at all.
+        let mut status = o.status.clone();
+        if let Some(stop) = status.intent_mut().stop.as_mut() {
+            stop.decided = o.now;
+        }
+        return Plan::with("stop/renew", status).want(attention());
+    }
+    Plan::keep("stop/send", o.status)
+        .then(Effect::Stop(Box::new(Stop {
+            job_id: intent.job_id,
+            trigger_id: intent.trigger_id,
+            directory: intent.directory.clone(),
+            format: intent.format,
+            not_after: after(intent.decided, SUBMIT_WITHIN),
+        })))
+        .want(attention())
+}
+
+/// It is under way as far as Flink says.
+fn waiting(o: &Observed<'_>, intent: &StopIntent, job: &JobSeen, asked: Timestamp) -> Plan {
+    let running = job.state == JobState::Running;
+    let due = after(asked, if running { ASK } else { SUBMIT_GRACE / 5 });
+    let mut wants = attention();
+    wants.stop = o.now >= due;
+    if o.now >= after(intent.decided, HANGS) {
+        if let Some(location) = found(o, intent) {
+            return stopped::taken(o, intent, job, location);
+        }
+        let read = o.state_of(intent.job_id).map(|seen| seen.read);
+        wants.state = read.is_none_or(|read| o.now >= after(read, HANGS / 2));
+    }
+    let next = if wants.stop { after(o.now, ASK) } else { due };
+    Plan::keep("stop/waiting", o.status).want(wants).at(next)
+}
+
+/// The savepoint of this stop among those that Flink remembers.
+pub(super) fn found<'o>(o: &'o Observed<'_>, intent: &StopIntent) -> Option<&'o str> {
+    let seen = o.state_of(intent.job_id)?;
+    let mut paths = seen.savepoints.iter().map(String::as_str);
+    paths.find(|path| lies_under(path, &intent.directory))
+}
+
+/// The stop failed. That the job lives on takes a job list that is younger than this: one that is older may hide that the
+/// JobManager was replaced after an earlier request had stopped the job, and knows neither.
+fn lives_on(o: &Observed<'_>, intent: &StopIntent, job: &JobSeen, why: &str) -> Plan {
+    if o.up().is_some_and(|cluster| cluster.confirmed) {
+        failed(o, intent, job, why)
+    } else {
+        start::confirm("stop/confirm-failure", o.status.clone())
+    }
+}
+
+/// The stop failed, and the job lives: it is tried again, later and later.
+fn failed(o: &Observed<'_>, intent: &StopIntent, job: &JobSeen, why: &str) -> Plan {
+    let mut status = o.status.clone();
+    let due = after(o.now, stop_again(intent.tries));
+    if let Some(stop) = status.intent_mut().stop.as_mut() {
+        stop.due = Some(due);
+    }
+    let message = format!(
+        "the savepoint failed and the job goes on; it is tried again at {}: {}. To stop the job without one, set upgradeMode to \
+         LastState or Stateless",
+        due.strftime("%H:%M:%SZ"),
+        why.trim_end_matches('.'),
+    );
+    let (phase, _) = telling(purpose(o, intent));
+    let verdict = match purpose(o, intent) {
+        CancelPurpose::Delete => Verdict::reconciling(phase, Reason::DeletionBlocked, message),
+        CancelPurpose::Upgrade | CancelPurpose::Suspend | CancelPurpose::Cancel | CancelPurpose::Stray => {
+            if intent.tries < TRIES {
+                Verdict::reconciling(phase, Reason::SavepointFailed, message)
+            } else {
+                Verdict::stalled(follow::state_of(job).phase, Reason::SavepointFailed, message)
+            }
+        }
+    };
+    verdict.running(true).write(o, &mut status);
+    Plan::with("stop/failed", status).at(due)
+}
+
+/// A failed stop waits for its next try, as long as it is asked for.
+fn pause(o: &Observed<'_>, intent: &StopIntent, job: &JobSeen, due: Timestamp) -> Plan {
+    let edited = o.meta.generation != o.status.observed_generation;
+    if edited && !o.meta.deleting {
+        // What is asked for now is decided anew; the failure of the last try is known.
+        let mut status = o.status.clone();
+        status.intent_mut().stop = None;
+        return follow::follow(o, status);
+    }
+    if o.now < due {
+        return Plan::keep("stop/back-off", o.status).at(due);
+    }
+    if job.state != JobState::Running {
+        return Plan::keep("stop/not-running", o.status).want(attention());
+    }
+    intend(
+        o,
+        o.status.clone(),
+        job,
+        purpose(o, intent),
+        intent.tries.saturating_add(1),
+    )
+}
+
+/// The cluster does not answer while a stop is under way.
+fn blocked(o: &Observed<'_>, intent: &StopIntent) -> Plan {
+    if o.not_polled() {
+        return Plan::keep("stop/not-polled", o.status);
+    }
+    let mut status = o.status.clone();
+    let refusal = o.down();
+    let (phase, _) = telling(purpose(o, intent));
+    let message = format!(
+        "a job is being stopped with a savepoint, and the cluster does not answer: {}",
+        refusal.message
+    );
+    let mut verdict = Verdict::reconciling(phase, refusal.reason, message);
+    verdict.running = ConditionStatus::Unknown;
+    verdict.write(o, &mut status);
+    Plan::with("stop/blocked", status)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        api::job::{DesiredState, SavepointPolicy, UpgradeMode},
+        job::case::{Case, effect, told},
+    };
+
+    /// A job that is stopped with a savepoint: the request was accepted.
+    fn stopping() -> Case {
+        let mut case = Case::running();
+        case.edit(|spec| {
+            spec.upgrade_mode = UpgradeMode::Savepoint;
+            spec.state = DesiredState::Suspended;
+        });
+        case.persist("stop/intend");
+        assert_eq!(effect(&case.still("stop/send")), "Stop");
+        case.task.stop_unsent = None;
+        case.task.stop_sent = Some((id(&case), case.now, StopAnswer::Accepted));
+        case
+    }
+
+    fn id(case: &Case) -> TriggerId {
+        case.status.stop().unwrap().trigger_id
+    }
+
+    fn hear(case: &mut Case, seen: StopSeen) {
+        case.wait(6);
+        case.task.stop_seen = Some((id(case), case.now, seen));
+    }
+
+    #[test]
+    fn a_failed_stop_is_tried_again_at_once_when_the_spec_is_edited() {
+        let mut case = stopping();
+        hear(&mut case, StopSeen::Failed("no".to_owned()));
+        // A list that is older than the failure may hide that the job was stopped before.
+        assert!(case.still("stop/confirm-failure").wants.confirm);
+        case.confirmed = true;
+        case.persist("stop/failed");
+        assert_eq!(
+            told(&case.status),
+            "Suspending/SavepointFailed Ready=False Reconciling Running=True"
+        );
+        let before = id(&case);
+        case.edit(|spec| {
+            spec.savepoint_policy = Some(SavepointPolicy {
+                directory: Some("s3://b/other".to_owned()),
+                ..SavepointPolicy::default()
+            });
+        });
+        case.persist("stop/intend");
+        assert_ne!(id(&case), before);
+        assert_eq!(effect(&case.still("stop/send")), "Stop");
+    }
+}
