@@ -6,11 +6,14 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::{
     api,
-    artifact::{AllowedArtifact, ArtifactPolicy, S3Credentials, address::Network},
-    controller::{AllowedEndpoint, OrphanPolicy, Settings},
+    artifact::{AllowedArtifact, ArtifactPolicy, S3Credentials},
+    controller::{OrphanPolicy, Settings},
     leader::Timing,
+    notify::NotifyPolicy,
     operator::{self, Election, Options},
+    outbound::{Network, UrlPrefix},
     registry::Pace,
+    state_prefix::{StatePrefix, StatePrefixes},
     telemetry::LogFormat,
 };
 
@@ -69,7 +72,18 @@ struct Run {
     log_filter: Option<String>,
     /// An address that a FlinkSession may name in spec.endpoint.url (a prefix: origin and whole path segments). Repeatable.
     #[arg(long, value_name = "URL")]
-    allowed_endpoint: Vec<AllowedEndpoint>,
+    allowed_endpoint: Vec<UrlPrefix>,
+    /// Where the savepoints and checkpoints of a namespace may be: NAMESPACE=URI/. Without one, its resources may name any
+    /// path. Repeatable.
+    #[arg(long, value_name = "PREFIX")]
+    state_prefix: Vec<StatePrefix>,
+    /// Where notifications may go (a prefix: origin and whole path segments), plain http and private hosts included. Without
+    /// one, they may go to every public https host. Repeatable.
+    #[arg(long, value_name = "URL")]
+    allowed_notification_url: Vec<UrlPrefix>,
+    /// Certificate authorities (PEM) for receivers of notifications, besides the public ones.
+    #[arg(long, value_name = "FILE")]
+    notification_ca: Option<PathBuf>,
     /// The domain of the cluster's Services.
     #[arg(long, default_value = "cluster.local", value_name = "DOMAIN")]
     cluster_domain: String,
@@ -167,6 +181,9 @@ impl Artifacts {
 impl Run {
     fn options(self) -> Options {
         let steady = self.poll_interval.get().max(Duration::from_millis(50));
+        let state_prefixes = StatePrefixes::from(self.state_prefix);
+        let mut artifacts = self.artifacts.policy();
+        artifacts.s3.reads_state = state_prefixes.name_objects();
         Options {
             target: crate::kubernetes::Target {
                 kubeconfig: self.kubeconfig,
@@ -182,6 +199,12 @@ impl Run {
             listen: self.listen,
             settings: Settings {
                 allowed_endpoints: self.allowed_endpoint,
+                state_prefixes,
+                notifications: NotifyPolicy {
+                    allowed: self.allowed_notification_url,
+                    ca_bundle: self.notification_ca,
+                    ..NotifyPolicy::default()
+                },
                 cluster_domain: self.cluster_domain,
                 orphans: self.orphans,
                 concurrency: self.concurrency,
@@ -194,7 +217,7 @@ impl Run {
             submissions: self.max_submissions,
             sweep_every: self.sweep_interval.get(),
             jar_idle: self.jar_idle_time.get(),
-            artifacts: self.artifacts.policy(),
+            artifacts,
         }
     }
 }

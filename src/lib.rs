@@ -35,11 +35,17 @@
 //! | [`flink`] | Flink's REST API: ids, replies, errors that say what they prove, the client | retry |
 //! | [`registry`] | the live index of the jobs that each cluster lists, fed by one poller each | be durable |
 //! | [`job`] | the decision: rules in order, the first that applies decides | do IO, read a clock |
+//! | [`savepoint`] | the same for a savepoint: taken once, deleted when nobody needs it | do IO, read a clock |
+//! | [`plan`] | what a decision says, whatever kind it is about | |
 //! | [`controller`] | watches, caches and queues around it: observe, act, record | decide |
+//! | [`state_prefix`] | where the state of a namespace may be | do IO |
+//! | [`schedule`] | when scheduled savepoints are due | read a clock |
 //! | [`artifact`] | jars, fetched from places whose author is not trusted | connect to what was not checked |
+//! | [`outbound`] | HTTP to places that a resource names, on checked addresses | decide who may name what |
 //! | [`kubernetes`] | the bounded client, and the installation's id | |
 //! | [`leader`] | at most one replica acts, with client-go's semantics | outlive its lease |
 //! | [`events`] | Events, beside the path of a reconcile | make a reconcile wait or fail |
+//! | [`notify`] | CloudEvents to receivers that a job names, as much beside it | print an address |
 //! | [`metrics`], [`server`], [`telemetry`] | `/metrics`, `/healthz`, `/readyz`, logs | name a secret |
 //! | [`operator`], [`cli`] | the process, and its command line | |
 //!
@@ -78,8 +84,15 @@ pub mod job;
 pub mod kubernetes;
 pub mod leader;
 pub mod metrics;
+pub mod notify;
 pub mod operator;
+pub mod outbound;
+pub mod plan;
+mod rate;
 pub mod registry;
+pub mod savepoint;
+pub mod schedule;
 pub mod sensitive;
 pub mod server;
+pub mod state_prefix;
 pub mod telemetry;

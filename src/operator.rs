@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
+use jiff::Timestamp;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
@@ -13,6 +14,7 @@ use crate::{
     kubernetes::{ConnectError, IdentityError, Limits, Target, connect, install_crypto_provider, installation_id},
     leader::{self, ElectionError, Leadership, Lost, Timing},
     metrics::Metrics,
+    notify::{self, Notifier},
     registry::Pace,
     server::{Health, ListenError, Server},
 };
@@ -76,6 +78,9 @@ pub enum Error {
     /// Jars cannot be kept.
     #[error(transparent)]
     Artifacts(#[from] SetupError),
+    /// Notifications cannot be sent.
+    #[error(transparent)]
+    Notifications(#[from] notify::SetupError),
     /// Signals cannot be handled.
     #[error("cannot handle signals: {0}")]
     Signals(#[from] std::io::Error),
@@ -99,6 +104,13 @@ pub async fn run(options: Options) -> Result<(), Error> {
         let (client, instance, shutdown) = (client.clone(), options.instance.clone(), shutdown.clone());
         tokio::spawn(async move { poster.run(client, &instance, None, shutdown).await })
     };
+    let (notifier, courier) = Notifier::new(
+        client.clone(),
+        options.settings.notifications.clone(),
+        metrics.clone(),
+        Timestamp::now,
+    )?;
+    let delivered = tokio::spawn(courier.run(None, shutdown.clone()));
     let work_ended = CancellationToken::new();
     let (leadership, election) = match options.election {
         None => (Leadership::always(), None),
@@ -137,6 +149,7 @@ pub async fn run(options: Options) -> Result<(), Error> {
             jar_idle: options.jar_idle,
             fetcher: Fetcher::new(options.artifacts)?,
             events,
+            notifier,
             metrics,
             leadership,
             health: health.clone(),
@@ -151,6 +164,7 @@ pub async fn run(options: Options) -> Result<(), Error> {
         None => Ok(()),
     };
     let _ = tokio::time::timeout(Duration::from_secs(3), told).await;
+    let _ = tokio::time::timeout(Duration::from_secs(3), delivered).await;
     let _ = tokio::time::timeout(Duration::from_secs(3), serving).await;
     outcome.map_err(Error::from)
 }

@@ -11,8 +11,9 @@ use tracing::{info, warn};
 
 use super::{
     context::{API_DEADLINE, Context, Shared},
-    drive::reference,
+    job::reference,
     observe::Inputs,
+    restorable,
 };
 use crate::{
     api::{
@@ -20,13 +21,16 @@ use crate::{
         keys::FIELD_MANAGER,
         session::{MAX_RELEASED, ReleasedJob},
     },
-    flink::{FlinkError, JobId, RunReply, RunRequest, UidHash},
-    job::{Refusal, Submission, SubmitOutcome},
+    flink::{
+        ClaimMode, FlinkError, JobId, RunReply, RunRequest, SavepointFormat, SavepointRequest, TriggerId, TriggerReply,
+        UidHash,
+    },
+    job::{Refusal, Stop, StopAnswer, Submission, SubmitOutcome},
     kubernetes::within,
     metrics::SubmissionOutcome,
 };
 
-fn refusal(error: &FlinkError) -> Refusal {
+pub(super) fn refusal(error: &FlinkError) -> Refusal {
     let reason = Reason::ALL
         .iter()
         .copied()
@@ -43,9 +47,7 @@ pub(super) fn submit(ctx: &Shared, job: &Arc<FlinkSessionJob>, inputs: &Inputs, 
         memory.unsent = None;
     });
     cluster.reserve(owner, submission.job_id, submission.program.parallelism.unwrap_or(1));
-    // The time that is left by the record's clock, counted on from here by one that nobody sets.
-    let left = submission.not_after.duration_since(Timestamp::now());
-    let not_after = Instant::now() + Duration::try_from(left).unwrap_or_default();
+    let not_after = not_after(submission.not_after);
     let (ctx, object, key) = (Arc::clone(ctx), reference(job), inputs.key.clone());
     let task = ctx.metrics.task();
     tokio::spawn(async move {
@@ -83,18 +85,30 @@ async fn send(
     resource: &ObjectRef<FlinkSessionJob>,
 ) -> SubmitOutcome {
     let program = &submission.program;
+    let restore = submission.restore.as_ref();
     let request = RunRequest {
         entry_class: program.entry_class.clone(),
         args: program.args.clone(),
         parallelism: program.parallelism.and_then(|n| u32::try_from(n).ok()),
         flink_configuration: program.configuration.clone(),
+        savepoint_path: restore.map(|restore| restore.path.clone()),
+        claim_mode: restore.map(|restore| {
+            if restore.claim {
+                ClaimMode::Claim
+            } else {
+                ClaimMode::NoClaim
+            }
+        }),
+        allow_non_restored_state: restore.is_some_and(|restore| restore.allow_non_restored_state),
         ..RunRequest::new(submission.job_id)
     };
-    // The last look before the request leaves: a process that was frozen must not send what another has taken over.
-    if Instant::now() >= not_after || !ctx.leadership.is_leader() {
+    let kept = match restore {
+        Some(restore) => restorable::is_kept(ctx, resource.namespace.as_deref().unwrap_or_default(), restore).await,
+        None => Ok(()),
+    };
+    if let Some(refusal) = kept.err().or_else(|| too_late(ctx, not_after)) {
         ctx.metrics.submission(SubmissionOutcome::NotSent);
-        let message = "this process was held up, or lost its leadership, between its decision and the request";
-        return SubmitOutcome::NotSent(Refusal::new(Reason::SubmissionTimeout, message));
+        return SubmitOutcome::NotSent(refusal);
     }
     let begun = Instant::now();
     let result = cluster
@@ -142,6 +156,115 @@ async fn send(
     ctx.metrics.submission(counted);
     info!(%resource, %job_id, jar_id = %submission.jar_id, tries = submission.tries, outcome = word, ?took, "submitted a job");
     outcome
+}
+
+/// Stops a job with a savepoint.
+pub(super) fn stop(ctx: &Shared, job: &Arc<FlinkSessionJob>, inputs: &Inputs, stop: Stop) {
+    let Some(cluster) = inputs.followed.clone() else { return };
+    let owner = inputs.owner;
+    ctx.memories.with(owner, |memory| {
+        memory.running = true;
+        memory.stop_unsent = None;
+    });
+    let not_after = not_after(stop.not_after);
+    let (ctx, object) = (Arc::clone(ctx), reference(job));
+    let task = ctx.metrics.task();
+    tokio::spawn(async move {
+        let answer = {
+            let _turn = cluster.turn().await;
+            send_stop(&ctx, &cluster, &stop, not_after).await
+        };
+        let word = match &answer {
+            StopAnswer::Accepted => "accepted",
+            StopAnswer::NotSent(_) => "not sent",
+            StopAnswer::Refused(_) => "refused",
+            StopAnswer::Unknown(_) => "not known",
+        };
+        info!(resource = %object, job_id = %stop.job_id, trigger_id = %stop.trigger_id, directory = stop.directory, answer = word, "stops a job with a savepoint");
+        ctx.memories.with(owner, |memory| {
+            memory.running = false;
+            memory.stop_sent = Some((stop.trigger_id, Timestamp::now(), answer));
+        });
+        cluster.attend(owner);
+        cluster.poke();
+        drop(task);
+        let _ = ctx.wake.jobs.send(object);
+    });
+}
+
+async fn send_stop(ctx: &Context, cluster: &crate::registry::Cluster, stop: &Stop, not_after: Instant) -> StopAnswer {
+    if let Some(refusal) = too_late(ctx, not_after) {
+        return StopAnswer::NotSent(refusal);
+    }
+    let request = savepoint_request(stop.trigger_id, &stop.directory, stop.format);
+    match cluster.client().stop_with_savepoint(stop.job_id, &request).await {
+        // A cluster that takes no ids has taken the request all the same: its savepoint is found by its directory.
+        Ok(TriggerReply::Accepted | TriggerReply::OtherTrigger(_)) => StopAnswer::Accepted,
+        Err(error) => match effect_of(&error) {
+            NoReply::NotSent => StopAnswer::NotSent(refusal(&error)),
+            NoReply::Refused => StopAnswer::Refused(refusal(&error)),
+            NoReply::Unknown => StopAnswer::Unknown(refusal(&error)),
+        },
+    }
+}
+
+/// A request for a savepoint, in Flink's words.
+pub(super) fn savepoint_request(
+    trigger_id: TriggerId,
+    directory: &str,
+    format: crate::api::job::SavepointFormat,
+) -> SavepointRequest {
+    SavepointRequest {
+        trigger_id,
+        target_directory: directory.to_owned(),
+        format: match format {
+            crate::api::job::SavepointFormat::Native => SavepointFormat::Native,
+            crate::api::job::SavepointFormat::Canonical => SavepointFormat::Canonical,
+        },
+    }
+}
+
+/// What a request did that was not answered as it should be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum NoReply {
+    /// Nothing: it did not reach Flink.
+    NotSent,
+    /// Nothing: Flink refused it.
+    Refused,
+    /// Nobody knows.
+    Unknown,
+}
+
+/// What a request for a savepoint, or a stop, did that came to this error.
+pub(super) fn effect_of(error: &FlinkError) -> NoReply {
+    match error {
+        FlinkError::NotSent(_) | FlinkError::Unauthorized(_) => NoReply::NotSent,
+        FlinkError::Rejected { .. }
+        | FlinkError::NotFound(_)
+        | FlinkError::Conflict(_)
+        | FlinkError::Duplicate(_)
+        | FlinkError::JarMissing(_)
+        | FlinkError::SubmissionDisabled(_) => NoReply::Refused,
+        FlinkError::Timeout(_)
+        | FlinkError::Lost(_)
+        | FlinkError::Unavailable(_)
+        | FlinkError::NotFlink(_)
+        | FlinkError::TooLarge(_) => NoReply::Unknown,
+    }
+}
+
+/// Until when a request may be sent that is to be sent by that time: counted on from here by a clock that nobody sets.
+pub(super) fn not_after(time: Timestamp) -> Instant {
+    let left = time.duration_since(Timestamp::now());
+    Instant::now() + Duration::try_from(left).unwrap_or_default()
+}
+
+/// Why a request is not sent any more: the last look before it leaves. A process that was frozen must not send what another
+/// has taken over.
+pub(super) fn too_late(ctx: &Context, not_after: Instant) -> Option<Refusal> {
+    let may = Instant::now() < not_after && ctx.leadership.is_leader();
+    let message = "this process was held up, or lost its leadership, between its decision and the request";
+    (!may).then(|| Refusal::new(Reason::SubmissionTimeout, message))
 }
 
 /// Cancels a job.

@@ -5,15 +5,24 @@ use std::{sync::Arc, time::Duration};
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::{Client, Resource, ResourceExt, runtime::reflector::Store};
 
-use super::{allowed::AllowedEndpoint, jars::Jars, memory::Memories, permits::Permits, resolutions::Resolutions};
+use super::{
+    jars::Jars,
+    memory::{Memories, Memory},
+    permits::Permits,
+    resolutions::Resolutions,
+    savepoint::{self, SavepointMemory},
+};
 use crate::{
-    api::{FlinkSession, FlinkSessionJob, Reason},
+    api::{FlinkSession, FlinkSessionJob, Reason, Savepoint},
     events::{Event, EventQueue, EventType},
     flink::InstallationId,
     job::{Note, NoteKind},
     leader::Leadership,
     metrics::Metrics,
+    notify::{Notifier, NotifyPolicy},
+    outbound::UrlPrefix,
     registry::{Registry, SessionKey, Wake},
+    state_prefix::StatePrefixes,
 };
 
 /// The deadline of one call to the API server.
@@ -32,7 +41,11 @@ pub enum OrphanPolicy {
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// Addresses that a `FlinkSession` may name in `spec.endpoint.url`.
-    pub allowed_endpoints: Vec<AllowedEndpoint>,
+    pub allowed_endpoints: Vec<UrlPrefix>,
+    /// Where the savepoints and checkpoints of a namespace may be.
+    pub state_prefixes: StatePrefixes,
+    /// Where notifications may go.
+    pub notifications: NotifyPolicy,
     /// The domain of the Kubernetes cluster's Services.
     pub cluster_domain: String,
     /// What to do with orphans.
@@ -57,12 +70,16 @@ pub struct Context {
     pub jars: Jars,
     /// Permits to submit.
     pub permits: Permits,
-    /// What this process remembers of each resource.
-    pub memories: Memories,
+    /// What this process remembers of each job.
+    pub memories: Memories<Memory>,
+    /// What this process remembers of each savepoint.
+    pub savepoint_memories: Memories<SavepointMemory>,
     /// When sessions were resolved.
     pub(super) resolutions: Resolutions,
     /// Kubernetes Events.
     pub events: EventQueue,
+    /// Notifications.
+    pub notifier: Notifier,
     /// Metrics.
     pub metrics: Metrics,
     /// Whether this process may act.
@@ -71,6 +88,10 @@ pub struct Context {
     pub sessions: Store<FlinkSession>,
     /// All jobs.
     pub jobs: Store<FlinkSessionJob>,
+    /// All savepoints.
+    pub savepoints: Store<Savepoint>,
+    /// Which savepoints have to do with which jobs.
+    pub(super) savepoint_index: savepoint::Index,
 }
 
 impl Context {

@@ -4,27 +4,23 @@
 //! effect runs only on a resource that the API server returned in this very drive: the reply to our own write, or a quorum
 //! read. So whatever is done rests on a record that is durable, and that nobody has changed since.
 
-use std::{sync::Arc, time::Duration};
+use std::{fmt::Debug, future::Future, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
-use kube::{
-    Api, ResourceExt,
-    runtime::{controller::Action, reflector::ObjectRef},
-};
+use kube::{Api, Resource, ResourceExt, core::NamespaceResourceScope, runtime::controller::Action};
+use serde::{Serialize, de::DeserializeOwned};
 use tracing::{debug, error};
 
 use super::{
-    act,
     context::{API_DEADLINE, Context, Shared},
-    observe::Inputs,
-    record, wants,
+    memory::Memories,
+    record,
 };
 use crate::{
-    api::FlinkSessionJob,
     flink::UidHash,
-    job::{Effect, Next, Plan, decide},
     kubernetes::{ApiError, within},
     metrics::{Kind, ReconcileOutcome},
+    plan::{Next, Note, Plan},
 };
 
 /// A plan that has not settled after so many turns goes to the end of the queue.
@@ -47,10 +43,107 @@ pub enum Error {
     Nameless,
 }
 
-/// Reconciles one job resource.
-pub async fn reconcile(job: Arc<FlinkSessionJob>, ctx: Shared) -> Result<Action, Error> {
-    let measured = ctx.metrics.reconcile(Kind::FlinkSessionJob);
-    let result = drive(job, &ctx).await;
+/// What is called for a kind, in the words of an error.
+pub(super) struct Calls {
+    pub(super) get: &'static str,
+    pub(super) status: &'static str,
+    pub(super) add_finalizer: &'static str,
+    pub(super) remove_finalizer: &'static str,
+}
+
+macro_rules! calls {
+    ($kind:literal) => {
+        $crate::controller::drive::Calls {
+            get: concat!("get ", $kind),
+            status: concat!("replace status of ", $kind),
+            add_finalizer: concat!("add finalizer to ", $kind),
+            remove_finalizer: concat!("remove finalizer from ", $kind),
+        }
+    };
+}
+pub(super) use calls;
+
+/// What a decision about a kind says.
+pub(super) type PlanOf<K> = Plan<<K as Driven>::Status, <K as Driven>::Effect, <K as Driven>::Wants>;
+
+/// What an effect came to.
+pub(super) enum Done<K> {
+    /// The API server returned this.
+    Returned(Box<K>),
+    /// Go on with what the API server says now.
+    Changed,
+    /// It is under way, and wakes the resource when it ends; or there is nothing left to drive.
+    UnderWay,
+}
+
+/// A kind that is driven by a pure decision.
+pub(super) trait Driven:
+    Resource<DynamicType = (), Scope = NamespaceResourceScope>
+    + Clone
+    + Debug
+    + Serialize
+    + DeserializeOwned
+    + Send
+    + Sync
+    + 'static
+{
+    /// `status`.
+    type Status: Clone + PartialEq + Send + Sync;
+    /// What a plan may do.
+    type Effect: Clone + Send + Sync;
+    /// What a plan may ask for.
+    type Wants: Send + Sync;
+    /// What a decision is made from.
+    type Inputs: Send + Sync;
+    /// What this process remembers of a resource.
+    type Memory: Default + Send;
+
+    /// In metrics.
+    const KIND: Kind;
+    /// Our finalizer.
+    const FINALIZER: &'static str;
+    /// In errors.
+    const CALLS: Calls;
+
+    /// The memories of the kind.
+    fn memories(ctx: &Context) -> &Memories<Self::Memory>;
+    /// The status, if there is one.
+    fn status(&self) -> Option<&Self::Status>;
+    /// A resource of this name and spec with that status.
+    fn with_status(&self, status: Self::Status) -> Self;
+    /// Gathers what a decision is made from. Synchronous, and without side effects.
+    fn gather(&self, ctx: &Context, owner: UidHash) -> Self::Inputs;
+    /// Decides.
+    fn decide(&self, ctx: &Context, inputs: &Self::Inputs) -> PlanOf<Self>;
+    /// Sees to what the plan wants. True when something of it is there already, so that it is worth deciding again at once.
+    fn fulfil(self: &Arc<Self>, ctx: &Shared, inputs: &Self::Inputs, plan: &PlanOf<Self>) -> bool;
+    /// Reads what the plan wants to know from the API server before it goes on. True when something was read.
+    fn read(
+        &self,
+        ctx: &Context,
+        inputs: &Self::Inputs,
+        plan: &PlanOf<Self>,
+    ) -> impl Future<Output = Result<bool, ApiError>> + Send;
+    /// The status of the plan was written in place of this resource's.
+    fn recorded(&self, ctx: &Context, owner: UidHash, plan: &PlanOf<Self>);
+    /// Performs an effect on a resource that the API server has just returned. Never waits for Flink.
+    fn perform(
+        self: &Arc<Self>,
+        ctx: &Shared,
+        api: &Api<Self>,
+        inputs: &Self::Inputs,
+        effect: Self::Effect,
+    ) -> impl Future<Output = Result<Done<Self>, ApiError>> + Send;
+    /// Tells those who want to hear of it what happened to this resource.
+    fn told(&self, ctx: &Context, note: &Note);
+    /// There is nothing to do now.
+    fn at_rest(ctx: &Context, owner: UidHash, plan: &PlanOf<Self>);
+}
+
+/// Reconciles one resource.
+pub(super) async fn reconcile<K: Driven>(object: Arc<K>, ctx: Shared) -> Result<Action, Error> {
+    let measured = ctx.metrics.reconcile(K::KIND);
+    let result = drive(object, &ctx).await;
     measured.finish(match &result {
         Ok(action) if *action == Action::await_change() => ReconcileOutcome::Settled,
         Ok(_) => ReconcileOutcome::Scheduled,
@@ -65,109 +158,108 @@ pub async fn reconcile(job: Arc<FlinkSessionJob>, ctx: Shared) -> Result<Action,
     clippy::needless_pass_by_value,
     reason = "the signature that kube's Controller asks for"
 )]
-pub fn failed(job: Arc<FlinkSessionJob>, error: &Error, ctx: Shared) -> Action {
+pub(super) fn failed<K: Driven>(object: Arc<K>, error: &Error, ctx: Shared) -> Action {
     let Error::Api(cause) = error else {
         return Action::await_change();
     };
     if cause.is_conflict() || cause.is_not_found() {
         return Action::requeue(Duration::from_millis(200));
     }
-    ctx.metrics.reconcile_error(Kind::FlinkSessionJob, cause.reason());
-    let owner = UidHash::of(job.metadata.uid.as_deref().unwrap_or_default());
-    let pause = ctx.memories.failed(owner);
-    error!(namespace = job.namespace(), name = job.name_any(), %error, ?pause, "reconcile failed, tried again");
+    ctx.metrics.reconcile_error(K::KIND, cause.reason());
+    let owner = UidHash::of(object.meta().uid.as_deref().unwrap_or_default());
+    let pause = K::memories(&ctx).failed(owner);
+    error!(namespace = object.namespace(), name = object.name_any(), %error, ?pause, "reconcile failed, tried again");
     Action::requeue(pause)
 }
 
-async fn drive(job: Arc<FlinkSessionJob>, ctx: &Shared) -> Result<Action, Error> {
-    let (Some(uid), Some(namespace)) = (job.uid(), job.namespace()) else {
+async fn drive<K: Driven>(object: Arc<K>, ctx: &Shared) -> Result<Action, Error> {
+    let (Some(uid), Some(namespace)) = (object.uid(), object.namespace()) else {
         return Err(Error::Nameless);
     };
     let owner = UidHash::of(&uid);
-    if ctx.memories.is_behind(owner, job.metadata.resource_version.as_deref()) {
+    if K::memories(ctx).is_behind(owner, object.meta().resource_version.as_deref()) {
         return Ok(Action::requeue(BEHIND));
     }
-    let api: Api<FlinkSessionJob> = Api::namespaced(ctx.client.clone(), &namespace);
-    let mut job = job;
+    let api: Api<K> = Api::namespaced(ctx.client.clone(), &namespace);
+    let mut object = object;
     let mut fresh = false;
+    let mut rule = "";
     for _ in 0..MAX_TURNS {
         if !ctx.leadership.is_leader() {
             return Ok(Action::requeue(Duration::from_secs(1)));
         }
-        let inputs = Inputs::gather(ctx, &job, owner);
-        let observed = inputs.observed(ctx, &job);
-        let plan = decide(&observed);
-        debug!(name = %observed.meta.name, rule = plan.rule, "decided");
-        if job.status.as_ref() != Some(&plan.status) {
-            if wants::fulfil(ctx, &job, &inputs, &plan) {
+        let inputs = object.gather(ctx, owner);
+        let plan = object.decide(ctx, &inputs);
+        debug!(name = %object.name_any(), rule = plan.rule, "decided");
+        rule = plan.rule;
+        if object.read(ctx, &inputs, &plan).await? {
+            continue;
+        }
+        if object.status() != Some(&plan.status) {
+            if object.fulfil(ctx, &inputs, &plan) {
                 // A permit that is there at once: one write instead of two.
                 continue;
             }
-            job = Arc::new(record::status(ctx, &api, &job, owner, &plan).await?);
+            object = Arc::new(record::status(ctx, &api, &object, owner, &plan).await?);
             fresh = true;
-            plan.notes.into_iter().for_each(|note| ctx.note(job.as_ref(), note));
+            plan.notes.into_iter().for_each(|note| tell(ctx, &object, note));
             continue;
         }
         let Some(effect) = plan.effect.clone() else {
-            plan.notes.iter().cloned().for_each(|note| ctx.note(job.as_ref(), note));
-            if wants::fulfil(ctx, &job, &inputs, &plan) {
+            plan.notes.iter().cloned().for_each(|note| tell(ctx, &object, note));
+            if object.fulfil(ctx, &inputs, &plan) {
                 // Something that was asked for is there already.
                 continue;
             }
-            return Ok(settle(ctx, &inputs, &plan));
+            return Ok(settle::<K>(ctx, owner, &plan));
         };
         if !fresh {
-            match reread(&api, &job).await? {
-                Some(read) => job = Arc::new(read),
+            match reread(&api, &object).await? {
+                Some(read) => object = Arc::new(read),
                 None => return Ok(Action::await_change()),
             }
             fresh = true;
             continue;
         }
-        wants::fulfil(ctx, &job, &inputs, &plan);
-        match effect {
-            Effect::AddFinalizer => job = Arc::new(record::add_finalizer(ctx, &api, &job, owner).await?),
-            Effect::RemoveFinalizer => {
-                record::remove_finalizer(&api, &job).await?;
-                plan.notes.into_iter().for_each(|note| ctx.note(job.as_ref(), note));
-                ctx.permits.give_back(owner);
-                return Ok(Action::await_change());
-            }
-            Effect::Submit(submission) => {
-                act::submit(ctx, &job, &inputs, *submission);
-                return Ok(Action::await_change());
-            }
-            Effect::Cancel(job_id) => {
-                act::cancel(ctx, &job, &inputs, job_id);
-                return Ok(Action::await_change());
-            }
-            Effect::Release(job_id) => {
-                act::release(ctx, &job, &inputs, job_id);
-                return Ok(Action::await_change());
-            }
+        object.fulfil(ctx, &inputs, &plan);
+        let done = object.perform(ctx, &api, &inputs, effect).await?;
+        plan.notes.into_iter().for_each(|note| tell(ctx, &object, note));
+        match done {
+            Done::Returned(returned) => object = Arc::from(returned),
+            Done::Changed => fresh = false,
+            Done::UnderWay => return Ok(Action::await_change()),
         }
     }
-    // A plan that never settles is a bug of ours; the model test looks for it.
-    error!(name = job.name_any(), namespace, "no decision after {MAX_TURNS} turns");
-    ctx.metrics.reconcile_error(Kind::FlinkSessionJob, "Unsettled");
-    Ok(Action::requeue(Duration::from_secs(5)))
+    Ok(unsettled(ctx, object.as_ref(), rule))
+}
+
+fn tell<K: Driven>(ctx: &Context, object: &Arc<K>, note: Note) {
+    object.told(ctx, &note);
+    ctx.note(object.as_ref(), note);
+}
+
+/// A plan that never settles is a bug of ours; the model test looks for it.
+fn unsettled<K: Driven>(ctx: &Context, object: &K, rule: &str) -> Action {
+    error!(
+        name = object.name_any(),
+        namespace = object.namespace(),
+        rule,
+        "no decision after {MAX_TURNS} turns"
+    );
+    ctx.metrics.reconcile_error(K::KIND, "Unsettled");
+    Action::requeue(Duration::from_secs(5))
 }
 
 /// A quorum read of the same resource; None when it is gone or another has its name.
-async fn reread(api: &Api<FlinkSessionJob>, job: &FlinkSessionJob) -> Result<Option<FlinkSessionJob>, Error> {
-    let read = within(API_DEADLINE, "get FlinkSessionJob", api.get_opt(&job.name_any())).await?;
-    Ok(read.filter(|read| read.metadata.uid == job.metadata.uid))
+async fn reread<K: Driven>(api: &Api<K>, object: &K) -> Result<Option<K>, Error> {
+    let read = within(API_DEADLINE, K::CALLS.get, api.get_opt(&object.name_any())).await?;
+    Ok(read.filter(|read| read.meta().uid == object.meta().uid))
 }
 
 /// Nothing to do now.
-fn settle(ctx: &Context, inputs: &Inputs, plan: &Plan) -> Action {
-    let (busy, unsent) = ctx.memories.with(inputs.owner, |memory| {
-        memory.errors = 0;
-        (memory.running, memory.unsent.is_some())
-    });
-    if !(plan.wants.permit || busy || unsent) {
-        ctx.permits.give_back(inputs.owner);
-    }
+fn settle<K: Driven>(ctx: &Context, owner: UidHash, plan: &PlanOf<K>) -> Action {
+    K::memories(ctx).settled(owner);
+    K::at_rest(ctx, owner, plan);
     match plan.next {
         Next::At(time) => {
             let pause = time.duration_since(Timestamp::now());
@@ -175,13 +267,8 @@ fn settle(ctx: &Context, inputs: &Inputs, plan: &Plan) -> Action {
         }
         Next::OnChange => {
             // Spread by the mark, so that a fleet that was created at once is not looked at at once.
-            let [spread, ..] = inputs.owner.0;
+            let [spread, ..] = owner.0;
             Action::requeue(RESYNC * 3 / 4 + RESYNC * u32::from(spread) / 512)
         }
     }
-}
-
-/// The reference of a job for the queue.
-pub(super) fn reference(job: &FlinkSessionJob) -> ObjectRef<FlinkSessionJob> {
-    ObjectRef::from_obj(job)
 }

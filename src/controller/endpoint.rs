@@ -14,12 +14,12 @@ use super::{
 use crate::{
     api::{
         FlinkSession, Reason,
-        keys::{ALLOWED_HOST_ANNOTATION, USABLE_BY_LABEL},
+        keys::ALLOWED_HOST_ANNOTATION,
         session::{self, Endpoint, Scheme},
     },
     flink::{Auth, ClusterEndpoint, Secret, Tls},
     job::Refusal,
-    kubernetes::{ApiError, within},
+    kubernetes::{ApiError, UsableBy, secret_text, usable_secret, within},
     registry::Connection,
 };
 
@@ -177,37 +177,12 @@ async fn of_deployment(ctx: &Context, namespace: &str, name: &str) -> Step<Url> 
 }
 
 async fn secret(ctx: &Context, namespace: &str, name: &str) -> Step<KubeSecret> {
-    let secrets: Api<KubeSecret> = Api::namespaced(ctx.client.clone(), namespace);
-    let found = match within(API_DEADLINE, "get Secret", secrets.get_opt(name)).await {
-        Ok(found) => found,
-        Err(error) if error.is_forbidden() => {
-            let message = format!(
-                "the operator may not read Secrets of this namespace; allow it with: kubectl create role flink-job-operator-secrets \
-                 --namespace {namespace} --verb get --resource secrets, and a RoleBinding to the operator's service account"
-            );
-            return Ok(Err(not(Reason::Unauthorized, true, message)));
-        }
-        Err(error) => return Err(error),
-    };
-    let Some(found) = found else {
-        let message = format!("Secret {name:?} does not exist in this namespace; the session is used when it appears");
-        return Ok(Err(not(Reason::ReferenceNotFound, true, message)));
-    };
-    let usable = found.labels().get(USABLE_BY_LABEL).is_some_and(|by| by == "sessions");
-    if !usable {
-        let message = format!(
-            "Secret {name:?} is not meant for sessions; its owner allows it with: kubectl label secret {name} --namespace \
-             {namespace} {USABLE_BY_LABEL}=sessions"
-        );
-        return Ok(Err(not(Reason::Unauthorized, true, message)));
-    }
-    Ok(Ok(found))
+    let found = usable_secret(&ctx.client, API_DEADLINE, namespace, name, UsableBy::Sessions).await?;
+    Ok(found.map_err(|unusable| not(unusable.reason(), true, unusable.to_string())))
 }
 
 fn text(secret: &KubeSecret, key: &str) -> Result<String, Resolved> {
-    let bytes = secret.data.as_ref().and_then(|data| data.get(key));
-    let text = bytes.and_then(|bytes| String::from_utf8(bytes.0.clone()).ok());
-    text.ok_or_else(|| {
+    secret_text(secret, key).ok_or_else(|| {
         let message = format!("Secret {:?} has no text under the key {key:?}", secret.name_any());
         not(Reason::ReferenceNotFound, true, message)
     })

@@ -116,6 +116,12 @@ impl Jars {
         }
     }
 
+    /// What fetches jars, and reads whatever else is in a store.
+    #[must_use]
+    pub fn fetcher(&self) -> &Fetcher {
+        &self.fetcher
+    }
+
     /// How far a jar is, on this JobManager process.
     #[must_use]
     pub fn state(&self, need: &Need, process: &str) -> Input<(JarId, String)> {

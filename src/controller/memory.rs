@@ -10,10 +10,12 @@ use std::{
 use jiff::Timestamp;
 use parking_lot::Mutex;
 
+use super::{restorable::SavepointsRead, state::StateMemory};
+
 use crate::{
     artifact::JarUri,
-    flink::{JobId, UidHash},
-    job::{Input, Program, Redactor, Refusal, SubmitOutcome},
+    flink::{JobId, TriggerId, UidHash},
+    job::{Input, Program, Redactor, Refusal, StopAnswer, StopSeen, SubmitOutcome},
 };
 
 /// How long a cache may lag behind our own write.
@@ -37,8 +39,6 @@ pub struct LoadedProgram {
 /// Memory of one resource.
 #[derive(Debug, Default)]
 pub struct Memory {
-    /// The version that the API server gave to our last write, and when.
-    pub written: Option<(u64, Instant)>,
     /// An effect is under way.
     pub running: bool,
     /// The submission that ended last.
@@ -61,14 +61,45 @@ pub struct Memory {
     pub program: Option<LoadedProgram>,
     /// The program is being loaded.
     pub loading: bool,
-    /// Failed reconciles in a row.
-    pub errors: u32,
+    /// What is remembered of the job's state.
+    pub(super) state: StateMemory,
+    /// The stop that was written down and not sent.
+    pub stop_unsent: Option<TriggerId>,
+    /// The request to stop with savepoint that was sent last.
+    pub stop_sent: Option<(TriggerId, Timestamp, StopAnswer)>,
+    /// What became of a stop.
+    pub stop_seen: Option<(TriggerId, Timestamp, StopSeen)>,
+    /// The scheduled Savepoint that was created, by its slot.
+    pub scheduled: Option<(Timestamp, Result<(), Refusal>)>,
+    /// What was read of the job's Savepoints.
+    pub(super) savepoints: Option<SavepointsRead>,
+    /// When one of them changed last.
+    pub(super) savepoints_changed: Option<Instant>,
+    /// The savepoint that was made a resource, by its path.
+    pub kept: Option<(String, Result<String, Refusal>)>,
 }
 
-/// The memories of all resources, by the hash of their UIDs.
+/// What is remembered of one resource, of whatever kind.
 #[derive(Debug, Default)]
-pub struct Memories {
-    map: Mutex<HashMap<UidHash, Memory>>,
+struct Entry<M> {
+    /// The version that the API server gave to our last write, and when.
+    written: Option<(u64, Instant)>,
+    /// Failed reconciles in a row.
+    errors: u32,
+    /// What else its kind remembers.
+    memory: M,
+}
+
+/// The memories of all resources of a kind, by the hash of their UIDs.
+#[derive(Debug)]
+pub struct Memories<M> {
+    map: Mutex<HashMap<UidHash, Entry<M>>>,
+}
+
+impl<M> Default for Memories<M> {
+    fn default() -> Self {
+        Self { map: Mutex::default() }
+    }
 }
 
 impl Memory {
@@ -88,24 +119,24 @@ fn version(resource_version: Option<&str>) -> Option<u64> {
     resource_version.and_then(|version| version.parse().ok())
 }
 
-impl Memories {
+impl<M: Default> Memories<M> {
     /// Notes the version of our own last write.
     pub fn wrote(&self, owner: UidHash, resource_version: Option<&str>) {
         let written = version(resource_version).map(|written| (written, Instant::now()));
-        self.with(owner, |memory| memory.written = written);
+        self.map.lock().entry(owner).or_default().written = written;
     }
 
     /// Whether a cached resource lacks our own last write: whatever is decided on it, the API server would refuse. Not for
     /// ever: an API server that was restored from a backup counts on from an older version.
     #[must_use]
     pub fn is_behind(&self, owner: UidHash, resource_version: Option<&str>) -> bool {
-        let known = self.map.lock().get(&owner).and_then(|memory| memory.written);
+        let known = self.map.lock().get(&owner).and_then(|entry| entry.written);
         matches!((version(resource_version), known), (Some(cached), Some((written, at))) if cached < written && at.elapsed() < TRUSTED)
     }
 
     /// Reads or changes the memory of a resource.
-    pub fn with<T>(&self, owner: UidHash, change: impl FnOnce(&mut Memory) -> T) -> T {
-        change(self.map.lock().entry(owner).or_default())
+    pub fn with<T>(&self, owner: UidHash, change: impl FnOnce(&mut M) -> T) -> T {
+        change(&mut self.map.lock().entry(owner).or_default().memory)
     }
 
     /// Forgets a resource.
@@ -115,10 +146,15 @@ impl Memories {
 
     /// The pause after a failed reconcile: 200 ms doubling up to half a minute.
     pub fn failed(&self, owner: UidHash) -> Duration {
-        self.with(owner, |memory| {
-            memory.errors = (memory.errors + 1).min(9);
-            Duration::from_millis(100 * 2_u64.pow(memory.errors)).min(Duration::from_secs(30))
-        })
+        let mut map = self.map.lock();
+        let errors = &mut map.entry(owner).or_default().errors;
+        *errors = (*errors + 1).min(9);
+        Duration::from_millis(100 * 2_u64.pow(*errors)).min(Duration::from_secs(30))
+    }
+
+    /// A reconcile came to its end.
+    pub fn settled(&self, owner: UidHash) {
+        self.map.lock().entry(owner).or_default().errors = 0;
     }
 }
 
@@ -128,7 +164,7 @@ mod tests {
 
     #[test]
     fn a_cache_is_behind_until_it_shows_our_own_write() {
-        let (memories, owner) = (Memories::default(), UidHash::of("a"));
+        let (memories, owner) = (Memories::<()>::default(), UidHash::of("a"));
         assert!(!memories.is_behind(owner, Some("7")));
         memories.wrote(owner, Some("10"));
         let behind = ["9", "10", "11", "100", "x"].map(|cached| memories.is_behind(owner, Some(cached)));

@@ -8,22 +8,31 @@
 
 mod act;
 mod allowed;
+mod claims;
 mod context;
+mod counts;
 mod drive;
 mod endpoint;
 mod jars;
+mod job;
+mod keep;
+mod listing;
 mod memory;
 mod observe;
 mod permits;
 mod program;
+mod quorum;
 mod record;
 mod resolutions;
+mod restorable;
+mod savepoint;
 mod session;
+mod state;
 mod sweep;
+mod told;
 mod wants;
 mod watch;
 
-pub use allowed::{AllowedEndpoint, InvalidEndpoint};
 pub use context::{OrphanPolicy, Settings};
 pub use drive::Error;
 pub use watch::{Parts, run};

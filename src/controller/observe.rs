@@ -5,11 +5,14 @@ use std::{sync::Arc, time::Instant};
 use jiff::Timestamp;
 use kube::{ResourceExt, runtime::reflector::ObjectRef};
 
-use super::{context::Context, memory::Memory, program};
+use super::{context::Context, memory::Memory, program, restorable, told};
 use crate::{
-    api::{FlinkSession, FlinkSessionJob, JobStatus, Reason, job::SlotCheck, keys::JOB_FINALIZER},
-    flink::{JarId, UidHash},
-    job::{Cluster, ClusterView, Input, JobSeen, Meta, Observed, Program, Refusal, Session, Task},
+    api::{FlinkSession, FlinkSessionJob, JobStatus, Reason, job::SlotCheck, keys::JOB_FINALIZER, state::RestorePoint},
+    flink::{JarId, JobId, UidHash},
+    job::{
+        Cluster, ClusterView, Input, JobSeen, Meta, Observed, Program, Refusal, SavepointKnown, Session, StateSeen,
+        Task,
+    },
     registry::{Cluster as Followed, Reach, SessionKey, State},
 };
 
@@ -29,7 +32,12 @@ pub(super) struct Inputs {
     session_proven_absent: bool,
     pub(super) namespace_terminating: bool,
     ineffective: Vec<String>,
+    refused: Option<Refusal>,
     status: JobStatus,
+    seen: Input<Arc<StateSeen>>,
+    savepoints: Input<Arc<Vec<SavepointKnown>>>,
+    newest_savepoint: Option<RestorePoint>,
+    savepoint_under_way: bool,
 }
 
 impl Inputs {
@@ -43,10 +51,15 @@ impl Inputs {
         let status = job.status.clone().unwrap_or_default();
         let submitted = || status.submission().map(|intent| intent.job_id);
         let current = status.live_run().map(|run| run.job_id).or_else(submitted);
+        let ended = ended(&status, state.as_deref());
         let (loaded, memory) = ctx.memories.with(owner, |memory| {
-            let program = program::current(memory, job, session.as_deref());
-            (program, snapshot(memory))
+            if let Some((job_id, listed)) = ended {
+                memory.state.has_ended(job_id, listed);
+            }
+            let program = program::current(ctx, memory, job, session.as_deref());
+            (program, snapshot(memory, job, status.job_id))
         });
+        let (newest_savepoint, savepoint_under_way) = restorable::of_attempt(ctx, job, &status);
         let program = loaded.result;
         let ready = matches!(program, Input::Ready(_));
         let jar_need = ready.then(|| super::jars::Need::new(&key, loaded.jar_uri, job.spec.job.sha256.as_deref()));
@@ -77,6 +90,11 @@ impl Inputs {
             session_proven_absent: memory.session_absent.is_some_and(|at| at.elapsed().as_secs() < 30),
             namespace_terminating: memory.namespace_terminating,
             ineffective: program::ineffective(&job.spec),
+            refused: told::refused(ctx, &job.spec),
+            seen: memory.seen,
+            savepoints: memory.savepoints,
+            newest_savepoint,
+            savepoint_under_way,
             status,
             key,
             owner,
@@ -84,7 +102,7 @@ impl Inputs {
     }
 
     /// The inputs as the decision takes them.
-    pub(super) fn observed<'a>(&'a self, ctx: &Context, job: &'a FlinkSessionJob) -> Observed<'a> {
+    pub(super) fn observed<'a>(&'a self, ctx: &'a Context, job: &'a FlinkSessionJob) -> Observed<'a> {
         let session = match &self.session {
             Some(session) => Session::Present {
                 deleting: session.metadata.deletion_timestamp.is_some(),
@@ -103,6 +121,7 @@ impl Inputs {
             now: now(),
             installation: ctx.installation,
             meta: Meta {
+                namespace: job.metadata.namespace.as_deref().unwrap_or_default(),
                 name: job.metadata.name.as_deref().unwrap_or_default(),
                 uid: job.metadata.uid.as_deref().unwrap_or_default(),
                 owner: self.owner,
@@ -119,9 +138,30 @@ impl Inputs {
             permit: ctx.permits.state(self.owner),
             task: self.task.clone(),
             failure_cause: self.failure_cause.clone(),
+            state: match &self.seen {
+                Input::Ready(seen) => Input::Ready(seen.as_ref()),
+                Input::Pending => Input::Pending,
+                Input::Refused(refusal) => Input::Refused(refusal.clone()),
+                Input::Retrying(refusal) => Input::Retrying(refusal.clone()),
+            },
+            savepoints: match &self.savepoints {
+                Input::Ready(known) => Input::Ready(known.as_slice()),
+                Input::Pending => Input::Pending,
+                Input::Refused(refusal) => Input::Refused(refusal.clone()),
+                Input::Retrying(refusal) => Input::Retrying(refusal.clone()),
+            },
+            newest_savepoint: self.newest_savepoint.clone(),
+            savepoint_under_way: self.savepoint_under_way,
             namespace_terminating: self.namespace_terminating,
             ineffective: &self.ineffective,
+            prefixes: &ctx.settings.state_prefixes,
+            refused: self.refused.as_ref(),
         }
+    }
+
+    /// The Savepoints of the job were read not long ago.
+    pub(super) fn knows_savepoints(&self) -> bool {
+        matches!(self.savepoints, Input::Ready(_))
     }
 
     fn cluster_view(&self, job: &FlinkSessionJob) -> ClusterView<'_> {
@@ -164,17 +204,18 @@ impl Inputs {
             retry_window: state.facts.retry_window,
             submission_enabled: state.submission_enabled,
             slots: followed.slots(state, self.owner, enforce),
+            savepoint_directory: state.facts.savepoints.directory.as_deref(),
         })
     }
 }
 
 /// The wall clock, to the millisecond: what people read need not be finer.
-fn now() -> Timestamp {
+pub(super) fn now() -> Timestamp {
     Timestamp::from_millisecond(Timestamp::now().as_millisecond()).unwrap_or(Timestamp::UNIX_EPOCH)
 }
 
 /// Why a session that is there does not say where its cluster is.
-fn unresolved(session: &FlinkSession) -> Option<Refusal> {
+pub(super) fn unresolved(session: &FlinkSession) -> Option<Refusal> {
     let status = session.status.as_ref()?;
     let current = Some(status.observed_generation) == session.metadata.generation;
     let ready = crate::api::condition::find(&status.conditions, crate::api::ConditionType::Ready)?;
@@ -190,20 +231,36 @@ fn unresolved(session: &FlinkSession) -> Option<Refusal> {
 /// The parts of a memory that a decision reads.
 struct Remembered {
     task: Task,
+    seen: Input<Arc<StateSeen>>,
+    savepoints: Input<Arc<Vec<SavepointKnown>>>,
     confirm: Option<(String, Instant)>,
     failure_cause: Option<(crate::flink::JobId, Input<String>)>,
     session_absent: Option<Instant>,
     namespace_terminating: bool,
 }
 
-fn snapshot(memory: &Memory) -> Remembered {
+/// A job list that shows the end of the current attempt's job: which, and when it was begun.
+fn ended(status: &JobStatus, state: Option<&State>) -> Option<(JobId, Instant)> {
+    let (job_id, snapshot) = (status.job_id?, &state?.snapshot);
+    let job = snapshot.job(job_id)?;
+    (!job.is_live()).then_some((job_id, snapshot.started))
+}
+
+fn snapshot(memory: &Memory, job: &FlinkSessionJob, job_id: Option<JobId>) -> Remembered {
     Remembered {
+        savepoints: restorable::known(memory.savepoints.as_ref(), memory.savepoints_changed, job),
+        seen: memory.state.of(job_id),
         task: Task {
             running: memory.running,
             submitted: memory.submitted.clone(),
             cancelled: memory.cancelled.clone(),
             released: memory.released,
             unsent: memory.unsent,
+            stop_unsent: memory.stop_unsent,
+            stop_sent: memory.stop_sent.clone(),
+            stop_seen: memory.stop_seen.clone(),
+            kept: memory.kept.clone(),
+            scheduled: memory.scheduled.clone(),
         },
         confirm: memory.confirm.clone(),
         failure_cause: memory.failure_cause.clone(),

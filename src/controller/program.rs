@@ -1,31 +1,32 @@
 //! From a spec to a program: variables are read and expanded, and the configuration is checked.
 
 use std::{
+    collections::BTreeMap,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{Api, ResourceExt};
 use tracing::warn;
 
 use super::{
     context::{API_DEADLINE, Context, Shared},
-    drive::reference,
+    job::reference,
     memory::{LoadedProgram, Memory},
 };
 use crate::{
     api::{
         FlinkSession, FlinkSessionJob, FlinkSessionJobSpec, Reason,
         job::{LocalRef, VariableSource},
-        keys::USABLE_BY_LABEL,
     },
-    flink::UidHash,
+    flink::{StatePath, UidHash},
     job::{
         Input, Program, Redactor, Refusal,
         variables::{Template, Variables, expand},
     },
-    kubernetes::{ApiError, within},
+    kubernetes::{ApiError, UsableBy, usable_secret, within},
+    state_prefix::StatePrefixes,
 };
 
 /// A source of variables that could not be read is read again after this time.
@@ -107,6 +108,27 @@ fn denied(spec: &FlinkSessionJobSpec, session: Option<&FlinkSession>) -> Option<
     Some(Refusal::new(Reason::ConfigurationDenied, message))
 }
 
+/// The keys that say where a job puts its state: of 2.x and late 1.x, and of 1.x.
+const DIRECTORIES: [&str; 4] = [
+    "execution.checkpointing.dir",
+    "state.checkpoints.dir",
+    "execution.checkpointing.savepoint-dir",
+    "state.savepoints.dir",
+];
+
+/// Checks that the job's state is put where that of the namespace may be.
+fn outside(prefixes: &StatePrefixes, namespace: &str, configuration: &BTreeMap<String, String>) -> Option<Refusal> {
+    DIRECTORIES.iter().find_map(|key| {
+        let path: Result<StatePath, _> = configuration.get(*key)?.parse();
+        let why = match path {
+            Ok(path) => prefixes.check(namespace, &path).err()?.to_string(),
+            Err(error) => error.to_string(),
+        };
+        let message = format!("spec.flinkConfiguration sets {key}, and {why}");
+        Some(Refusal::new(Reason::ConfigurationDenied, message))
+    })
+}
+
 /// The keys that cannot take effect.
 pub(super) fn ineffective(spec: &FlinkSessionJobSpec) -> Vec<String> {
     let scoped = |key: &&String| CLUSTER_SCOPED.iter().any(|pattern| matches(pattern, key));
@@ -127,7 +149,12 @@ fn made_from(job: &FlinkSessionJob, session: Option<&FlinkSession>) -> (i64, i64
 }
 
 /// The program of a job: from memory, or made at once when all variables are in the spec.
-pub(super) fn current(memory: &mut Memory, job: &FlinkSessionJob, session: Option<&FlinkSession>) -> LoadedProgram {
+pub(super) fn current(
+    ctx: &Context,
+    memory: &mut Memory,
+    job: &FlinkSessionJob,
+    session: Option<&FlinkSession>,
+) -> LoadedProgram {
     let made_from = made_from(job, session);
     if let Some(program) = memory.program.as_ref().filter(|program| program.made_from == made_from) {
         return program.clone();
@@ -135,7 +162,7 @@ pub(super) fn current(memory: &mut Memory, job: &FlinkSessionJob, session: Optio
     if job.spec.variables_from.is_empty() {
         let variables =
             Variables::new(&job.spec.variables).map_err(|error| Refusal::new(error.reason(), error.to_string()));
-        let program = made(job, session, variables);
+        let program = made(ctx, job, session, variables);
         memory.program = Some(program.clone());
         return program;
     }
@@ -149,7 +176,12 @@ pub(super) fn current(memory: &mut Memory, job: &FlinkSessionJob, session: Optio
 }
 
 /// Expands and checks.
-fn made(job: &FlinkSessionJob, session: Option<&FlinkSession>, variables: Result<Variables, Refusal>) -> LoadedProgram {
+fn made(
+    ctx: &Context,
+    job: &FlinkSessionJob,
+    session: Option<&FlinkSession>,
+    variables: Result<Variables, Refusal>,
+) -> LoadedProgram {
     let spec = &job.spec;
     let template = Template {
         job_name: spec.job_name.as_deref(),
@@ -162,6 +194,10 @@ fn made(job: &FlinkSessionJob, session: Option<&FlinkSession>, variables: Result
         .and(variables)
         .and_then(|variables| {
             expand(&template, &variables).map_err(|error| Refusal::new(error.reason(), error.to_string()))
+        })
+        .and_then(|expanded| {
+            let namespace = job.namespace().unwrap_or_default();
+            outside(&ctx.settings.state_prefixes, &namespace, &expanded.flink_configuration).map_or(Ok(expanded), Err)
         });
     let (result, jar_uri, redactor) = match expanded {
         Err(refusal) => (Input::Refused(refusal), None, Redactor::default()),
@@ -210,14 +246,14 @@ pub(super) fn want(ctx: &Shared, job: &Arc<FlinkSessionJob>, session: Option<&Ar
         let namespace = job.namespace().unwrap_or_default();
         let loaded = load(&ctx, &namespace, &job.spec).await;
         let program = match loaded {
-            Ok(variables) => made(&job, session.as_deref(), variables),
+            Ok(variables) => made(&ctx, &job, session.as_deref(), variables),
             Err(error) => {
                 warn!(name = job.name_any(), namespace, %error, "variables could not be read, tried again");
                 let refusal = Refusal::new(
                     Reason::ReferenceNotFound,
                     format!("variables could not be read: {error}"),
                 );
-                let mut program = made(&job, session.as_deref(), Err(refusal.clone()));
+                let mut program = made(&ctx, &job, session.as_deref(), Err(refusal.clone()));
                 program.result = Input::Retrying(refusal);
                 program
             }
@@ -292,30 +328,14 @@ async fn add_secret(
     secret: &LocalRef,
     variables: &mut Variables,
 ) -> Result<Result<(), Refusal>, ApiError> {
-    let name = &secret.name;
-    let secrets: Api<Secret> = Api::namespaced(ctx.client.clone(), namespace);
-    let found = match within(API_DEADLINE, "get Secret", secrets.get_opt(name)).await {
-        Err(error) if error.is_forbidden() => {
-            let message = format!(
-                "the operator may not read Secret {name:?}; allow it with: kubectl create role flink-job-operator-secrets --namespace \
-                 {namespace} --verb get --resource secrets, and a RoleBinding to the operator's service account"
-            );
-            return Ok(Err(Refusal::new(Reason::Unauthorized, message)));
+    let found = usable_secret(&ctx.client, API_DEADLINE, namespace, &secret.name, UsableBy::Jobs).await?;
+    let found = match found {
+        Ok(found) => found,
+        Err(unusable) => {
+            let message = format!("spec.variablesFrom: {unusable}");
+            return Ok(Err(Refusal::new(unusable.reason(), message)));
         }
-        other => other?,
     };
-    let Some(found) = found else {
-        let message =
-            format!("spec.variablesFrom names Secret {name:?}, which does not exist; create it, or correct the name");
-        return Ok(Err(Refusal::new(Reason::ReferenceNotFound, message)));
-    };
-    if found.labels().get(USABLE_BY_LABEL).is_none_or(|by| by != "jobs") {
-        let message = format!(
-            "Secret {name:?} is not meant for jobs; its owner allows it with: kubectl label secret {name} --namespace {namespace} \
-             {USABLE_BY_LABEL}=jobs"
-        );
-        return Ok(Err(Refusal::new(Reason::Unauthorized, message)));
-    }
     let data = found
         .data
         .iter()
@@ -323,4 +343,28 @@ async fn add_secret(
         .map(|(key, bytes)| (key, bytes.0.as_slice()));
     variables.add_secret(data);
     Ok(Ok(()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_job_puts_its_state_only_where_that_of_its_namespace_may_be() {
+        let prefixes: StatePrefixes = vec!["team-a=s3://b/a/".parse().unwrap()].into();
+        let refused = |namespace: &str, key: &str, path: &str| {
+            let configuration = [(key.to_owned(), path.to_owned())].into();
+            outside(&prefixes, namespace, &configuration).map(|refusal| (refusal.reason, refusal.message))
+        };
+        for key in DIRECTORIES {
+            assert_eq!(refused("team-a", key, "s3://b/a/checkpoints"), None);
+            assert_eq!(refused("team-b", key, "s3://b/anywhere"), None);
+            for path in ["s3://b/b", "s3://b/a/../b", "s3://b/ab", "/mnt"] {
+                let (reason, message) = refused("team-a", key, path).unwrap();
+                assert_eq!(reason, Reason::ConfigurationDenied);
+                assert!(message.contains(key), "{message}");
+            }
+        }
+        assert_eq!(refused("team-a", "parallelism.default", "2"), None);
+    }
 }

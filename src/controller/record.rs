@@ -1,4 +1,4 @@
-//! Every write to a job resource.
+//! Every write to a resource that is driven: its status, and our finalizer.
 
 use kube::{
     Api, ResourceExt,
@@ -7,93 +7,94 @@ use kube::{
 use serde_json::json;
 use tracing::debug;
 
-use super::context::{API_DEADLINE, Context};
+use super::{
+    context::{API_DEADLINE, Context},
+    drive::{Driven, PlanOf},
+};
 use crate::{
-    api::{
-        FlinkSessionJob, JobStatus,
-        keys::{FIELD_MANAGER, JOB_FINALIZER},
-    },
-    flink::{JobId, UidHash},
-    job::Plan,
+    api::keys::FIELD_MANAGER,
+    flink::UidHash,
     kubernetes::{ApiError, within},
 };
 
-fn submission(status: Option<&JobStatus>) -> Option<(JobId, i32)> {
-    status
-        .and_then(JobStatus::submission)
-        .map(|intent| (intent.job_id, intent.tries))
-}
-
-/// Writes the status of a plan. Fails with a conflict when the resource is not the one that was decided on.
-pub(super) async fn status(
+/// Writes the status of a plan. Fails with a conflict when the resource is not the one that was decided on, and with
+/// [`ApiError::Pruned`] when it was not stored as it was sent.
+pub(super) async fn status<K: Driven>(
     ctx: &Context,
-    api: &Api<FlinkSessionJob>,
-    job: &FlinkSessionJob,
+    api: &Api<K>,
+    object: &K,
     owner: UidHash,
-    plan: &Plan,
-) -> Result<FlinkSessionJob, ApiError> {
-    let mut wanted = FlinkSessionJob::new(&job.name_any(), job.spec.clone());
-    wanted.metadata.namespace.clone_from(&job.metadata.namespace);
-    wanted.metadata.uid.clone_from(&job.metadata.uid);
-    wanted
-        .metadata
-        .resource_version
-        .clone_from(&job.metadata.resource_version);
-    wanted.status = Some(plan.status.clone());
+    plan: &PlanOf<K>,
+) -> Result<K, ApiError> {
+    let mut wanted = object.with_status(plan.status.clone());
+    let (from, to) = (object.meta(), wanted.meta_mut());
+    to.namespace.clone_from(&from.namespace);
+    to.uid.clone_from(&from.uid);
+    to.resource_version.clone_from(&from.resource_version);
     let parameters = PostParams {
         field_manager: Some(FIELD_MANAGER.to_owned()),
         ..PostParams::default()
     };
-    let name = job.name_any();
-    let call = api.replace_status(&name, &parameters, &wanted);
-    let stored = within(API_DEADLINE, "replace status of FlinkSessionJob", call).await?;
-    debug!(name = job.name_any(), rule = plan.rule, phase = ?plan.status.phase, "recorded");
-    ctx.memories.wrote(owner, stored.metadata.resource_version.as_deref());
-    let decided = submission(Some(&plan.status));
-    if decided.is_some() && decided != submission(job.status.as_ref()) {
-        ctx.memories.with(owner, |memory| memory.unsent = decided);
+    let (name, call) = (object.name_any(), K::CALLS.status);
+    let stored = within(API_DEADLINE, call, api.replace_status(&name, &parameters, &wanted)).await?;
+    debug!(name, rule = plan.rule, "recorded");
+    K::memories(ctx).wrote(owner, stored.meta().resource_version.as_deref());
+    if stored.status() != Some(&plan.status) {
+        // What is to be done must be on record as a whole before it is done.
+        return Err(ApiError::Pruned { call });
     }
+    object.recorded(ctx, owner, plan);
     Ok(stored)
 }
 
 /// Puts our finalizer on the resource.
-pub(super) async fn add_finalizer(
+pub(super) async fn add_finalizer<K: Driven>(
     ctx: &Context,
-    api: &Api<FlinkSessionJob>,
-    job: &FlinkSessionJob,
+    api: &Api<K>,
+    object: &K,
     owner: UidHash,
-) -> Result<FlinkSessionJob, ApiError> {
-    let mut finalizers = job.finalizers().to_vec();
-    finalizers.push(JOB_FINALIZER.to_owned());
-    let stored = finalizers_to(api, job, &finalizers, "add finalizer to FlinkSessionJob").await?;
-    ctx.memories.wrote(owner, stored.metadata.resource_version.as_deref());
+) -> Result<K, ApiError> {
+    let mut finalizers = object.finalizers().to_vec();
+    finalizers.push(K::FINALIZER.to_owned());
+    let stored = finalizers_to(api, object, &finalizers, K::CALLS.add_finalizer).await?;
+    K::memories(ctx).wrote(owner, stored.meta().resource_version.as_deref());
     Ok(stored)
 }
 
-/// Takes our finalizer off.
-pub(super) async fn remove_finalizer(api: &Api<FlinkSessionJob>, job: &FlinkSessionJob) -> Result<(), ApiError> {
-    let finalizers: Vec<String> = job
+/// Takes our finalizer off. None when the resource is gone, or goes with that.
+pub(super) async fn remove_finalizer<K: Driven>(
+    ctx: &Context,
+    api: &Api<K>,
+    object: &K,
+    owner: UidHash,
+) -> Result<Option<K>, ApiError> {
+    let finalizers: Vec<String> = object
         .finalizers()
         .iter()
-        .filter(|name| *name != JOB_FINALIZER)
+        .filter(|name| *name != K::FINALIZER)
         .cloned()
         .collect();
-    match finalizers_to(api, job, &finalizers, "remove finalizer from FlinkSessionJob").await {
-        Err(error) if !error.is_not_found() => Err(error),
-        Ok(_) | Err(_) => Ok(()),
+    match finalizers_to(api, object, &finalizers, K::CALLS.remove_finalizer).await {
+        Err(error) if error.is_not_found() => Ok(None),
+        Err(error) => Err(error),
+        Ok(stored) if stored.meta().deletion_timestamp.is_some() => Ok(None),
+        Ok(stored) => {
+            K::memories(ctx).wrote(owner, stored.meta().resource_version.as_deref());
+            Ok(Some(stored))
+        }
     }
 }
 
 /// A merge patch that names UID and resourceVersion: it applies to this version of this resource or not at all.
-async fn finalizers_to(
-    api: &Api<FlinkSessionJob>,
-    job: &FlinkSessionJob,
+async fn finalizers_to<K: Driven>(
+    api: &Api<K>,
+    object: &K,
     finalizers: &[String],
     call: &'static str,
-) -> Result<FlinkSessionJob, ApiError> {
+) -> Result<K, ApiError> {
     let patch = json!({ "metadata": {
-        "uid": job.metadata.uid,
-        "resourceVersion": job.metadata.resource_version,
+        "uid": object.meta().uid,
+        "resourceVersion": object.meta().resource_version,
         "finalizers": finalizers,
     }});
     let parameters = PatchParams {
@@ -103,7 +104,7 @@ async fn finalizers_to(
     within(
         API_DEADLINE,
         call,
-        api.patch(&job.name_any(), &parameters, &Patch::Merge(&patch)),
+        api.patch(&object.name_any(), &parameters, &Patch::Merge(&patch)),
     )
     .await
 }

@@ -9,12 +9,14 @@ use std::{
 };
 
 use jiff::Timestamp;
-use kube::{Api, Resource, ResourceExt, api::ListParams, runtime::reflector::ObjectRef};
-use serde::de::DeserializeOwned;
+use kube::{Api, ResourceExt, api::ListParams, runtime::reflector::ObjectRef};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::context::{OrphanPolicy, Shared};
+use super::{
+    context::{OrphanPolicy, Shared},
+    quorum::{self, LIST_DEADLINE, PAGE},
+};
 use crate::{
     api::{FlinkSession, FlinkSessionJob, Reason, session::MAX_RELEASED},
     flink::{JobId, UidHash},
@@ -26,9 +28,6 @@ use crate::{
 
 /// How often the sweeper looks.
 const EVERY: Duration = Duration::from_secs(30);
-
-/// The deadline of the list of all resources.
-const LIST_DEADLINE: Duration = Duration::from_secs(60);
 
 /// Jobs that belonged to nobody at the last look.
 type Suspects = HashSet<(SessionKey, JobId)>;
@@ -111,7 +110,13 @@ async fn orphans(ctx: &Shared, before: Suspects) -> Suspects {
         return Suspects::new();
     }
     // After the jobs: a release is recorded before its resource goes, and a cache may be behind.
-    let sessions = match all::<FlinkSession>(ctx, "list FlinkSessions").await {
+    let sessions = match quorum::all::<FlinkSession>(
+        &Api::all(ctx.client.clone()),
+        ListParams::default(),
+        "list FlinkSessions",
+    )
+    .await
+    {
         Ok(sessions) => sessions,
         Err(error) => {
             warn!(%error, "could not list all sessions to look for orphans");
@@ -149,7 +154,7 @@ async fn orphans(ctx: &Shared, before: Suspects) -> Suspects {
 async fn all_owners(ctx: &Shared) -> Result<HashSet<UidHash>, ApiError> {
     let jobs: Api<FlinkSessionJob> = Api::all(ctx.client.clone());
     let mut owners = HashSet::new();
-    let mut parameters = ListParams::default().limit(500);
+    let mut parameters = ListParams::default().limit(PAGE);
     loop {
         let page = within(LIST_DEADLINE, "list FlinkSessionJobs", jobs.list_metadata(&parameters)).await?;
         owners.extend(
@@ -161,24 +166,6 @@ async fn all_owners(ctx: &Shared) -> Result<HashSet<UidHash>, ApiError> {
         match page.metadata.continue_.filter(|token| !token.is_empty()) {
             Some(token) => parameters = parameters.continue_token(&token),
             None => return Ok(owners),
-        }
-    }
-}
-
-/// All resources of a kind, in all namespaces, by a quorum list.
-async fn all<K>(ctx: &Shared, call: &'static str) -> Result<Vec<K>, ApiError>
-where
-    K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + DeserializeOwned,
-{
-    let api: Api<K> = Api::all(ctx.client.clone());
-    let mut items = Vec::new();
-    let mut parameters = ListParams::default().limit(500);
-    loop {
-        let page = within(LIST_DEADLINE, call, api.list(&parameters)).await?;
-        items.extend(page.items);
-        match page.metadata.continue_.filter(|token| !token.is_empty()) {
-            Some(token) => parameters = parameters.continue_token(&token),
-            None => return Ok(items),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Watch streams, caches and queues.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use futures::{Stream, StreamExt, TryStreamExt, future, stream};
 use kube::{
@@ -9,32 +9,34 @@ use kube::{
         WatchStreamExt,
         controller::Controller,
         predicates,
-        reflector::{self, ObjectRef, Store},
+        reflector::{self, ObjectRef},
         utils::Predicate,
         watcher,
     },
 };
-use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::{
-    context::{Context, Settings, Shared, session_key},
-    drive,
+    claims::Claims,
+    context::{Context, Settings, Shared},
+    counts,
+    drive::{self, Driven},
     jars::Jars,
     memory::Memories,
     permits::Permits,
-    resolutions, session, sweep,
+    resolutions, savepoint, session, sweep,
 };
 use crate::{
-    api::{FlinkSession, FlinkSessionJob},
+    api::{FlinkSession, FlinkSessionJob, Savepoint},
     artifact::Fetcher,
     events::EventQueue,
     flink::{InstallationId, UidHash},
     leader::Leadership,
-    metrics::{Kind, Metrics},
+    metrics::Metrics,
+    notify::Notifier,
     registry::{Pace, Registry, SessionKey, Wake},
     server::Health,
 };
@@ -59,6 +61,8 @@ pub struct Parts {
     pub fetcher: Fetcher,
     /// Kubernetes Events.
     pub events: EventQueue,
+    /// Notifications.
+    pub notifier: Notifier,
     /// Metrics.
     pub metrics: Metrics,
     /// Whether this process may act.
@@ -72,21 +76,26 @@ pub struct Parts {
 pub async fn run(parts: Parts, shutdown: CancellationToken) {
     let (jobs_wake, jobs_woken) = mpsc::unbounded_channel();
     let (sessions_wake, sessions_woken) = mpsc::unbounded_channel();
+    let (savepoints_wake, savepoints_woken) = mpsc::unbounded_channel();
     let wake = Wake {
         jobs: jobs_wake,
         sessions: sessions_wake,
+        savepoints: savepoints_wake,
     };
     let registry = Registry::new(wake.clone(), parts.pace, parts.metrics.clone());
     let (jobs, jobs_writer) = reflector::store();
     let (sessions, sessions_writer) = reflector::store();
+    let (savepoints, savepoints_writer) = reflector::store();
     let ctx = Arc::new(Context {
         installation: parts.installation,
         settings: parts.settings,
         jars: Jars::new(parts.fetcher, parts.installation, parts.jar_idle),
         permits: Permits::new(parts.submissions, wake.jobs.clone()),
         memories: Memories::default(),
+        savepoint_memories: Memories::default(),
         resolutions: resolutions::Resolutions::default(),
         events: parts.events,
+        notifier: parts.notifier,
         metrics: parts.metrics.clone(),
         leadership: parts.leadership.clone(),
         client: parts.client.clone(),
@@ -94,14 +103,20 @@ pub async fn run(parts: Parts, shutdown: CancellationToken) {
         wake,
         sessions: sessions.clone(),
         jobs: jobs.clone(),
+        savepoints: savepoints.clone(),
+        savepoint_index: savepoint::Index::default(),
     });
-    count(&ctx);
+    counts::count(&ctx);
     let concurrency = ctx.settings.concurrency;
     let config = kube::runtime::controller::Config::default().concurrency(concurrency);
 
-    let index = Index::new(Arc::clone(&ctx));
-    let job_changes = changes(Api::<FlinkSessionJob>::all(parts.client.clone()), jobs_writer)
-        .inspect_ok(move |event| index.apply(event));
+    let claims = Claims::new(Arc::clone(&ctx));
+    let index = Arc::clone(&ctx);
+    let job_changes =
+        changes(Api::<FlinkSessionJob>::all(parts.client.clone()), jobs_writer).inspect_ok(move |event| {
+            claims.apply(event);
+            wake_all(&index, index.savepoint_index.job(event));
+        });
     let job_triggers = triggers(job_changes, |job: &FlinkSessionJob| {
         job.status.as_ref().is_none_or(|s| s.job_id.is_none())
     });
@@ -112,32 +127,45 @@ pub async fn run(parts: Parts, shutdown: CancellationToken) {
         session.status.as_ref().is_none_or(|s| s.phase.is_none())
     });
 
+    let index = Arc::clone(&ctx);
+    let savepoint_changes = changes(Api::<Savepoint>::all(parts.client.clone()), savepoints_writer)
+        .inspect_ok(move |event| wake_all(&index, index.savepoint_index.savepoint(event)));
+    let savepoint_triggers = triggers(savepoint_changes, |savepoint: &Savepoint| {
+        savepoint.status.as_ref().is_none_or(|s| s.phase.is_none())
+    });
+
     let stop = CancellationToken::new();
     let caches = parts.health.require("caches");
-    let (ready_jobs, ready_sessions) = (jobs.clone(), sessions.clone());
+    let (ready_jobs, ready_sessions, ready_savepoints) = (jobs.clone(), sessions.clone(), savepoints.clone());
     // Reconciles wait for this and not for the store itself: kube 5's `Store::wait_until_ready` wakes only the task that
     // asked last, and each reconcile is a task of its own, which would hang for ever.
     let filled = CancellationToken::new();
     let all_filled = filled.clone();
     let ready = async move {
-        // The first decision waits for both caches: a session that is not in the cache yet is not absent.
-        let _ = future::join(ready_jobs.wait_until_ready(), ready_sessions.wait_until_ready()).await;
+        // The first decision waits for all caches: a session that is not in the cache yet is not absent.
+        let both = future::join(ready_jobs.wait_until_ready(), ready_sessions.wait_until_ready());
+        let _ = future::join(both, ready_savepoints.wait_until_ready()).await;
         caches.set(true);
         all_filled.cancel();
     };
-    let job_controller = Controller::for_stream(job_triggers, jobs)
-        .with_config(config.clone())
-        .reconcile_on(woken(jobs_woken))
-        .graceful_shutdown_on(stop.clone().cancelled_owned())
-        .run(
-            move |job, ctx| gated(filled.clone(), job, ctx),
-            drive::failed,
-            Arc::clone(&ctx),
-        )
-        .for_each(|result| {
-            logged("FlinkSessionJob", result.err());
-            future::ready(())
-        });
+    // What a job hears of the cluster, those of its savepoints hear that wait for it.
+    let waiting = Arc::clone(&ctx);
+    let jobs_woken = woken(jobs_woken).inspect(move |job| {
+        for savepoint in waiting.savepoint_index.waiting(job) {
+            let _ = waiting.wake.savepoints.send(savepoint);
+        }
+    });
+    let driven = Driving {
+        ctx: Arc::clone(&ctx),
+        config: config.clone(),
+        filled,
+        stop: stop.clone(),
+    };
+    let job_controller = driven.of(Controller::for_stream(job_triggers, jobs), jobs_woken);
+    let savepoint_controller = driven.of(
+        Controller::for_stream(savepoint_triggers, savepoints),
+        woken(savepoints_woken),
+    );
     let session_controller = Controller::for_stream(session_triggers, sessions)
         .with_config(config)
         .reconcile_on(woken(sessions_woken))
@@ -161,7 +189,7 @@ pub async fn run(parts: Parts, shutdown: CancellationToken) {
         }
         stop.cancel();
     };
-    let work = future::join4(job_controller, session_controller, sweeper, ready);
+    let work = future::join5(job_controller, savepoint_controller, session_controller, sweeper, ready);
     tokio::select! {
         // Effects under way are dropped with the runtime: their records are durable.
         () = async { end.await; tokio::time::sleep(Duration::from_secs(5)).await } => {}
@@ -172,17 +200,61 @@ pub async fn run(parts: Parts, shutdown: CancellationToken) {
     }
 }
 
-/// The first reconcile of a job waits until the sessions are in the cache too.
-async fn gated(
-    ready: CancellationToken,
-    job: Arc<FlinkSessionJob>,
+/// What the controllers of the driven kinds have in common.
+struct Driving {
     ctx: Shared,
-) -> Result<kube::runtime::controller::Action, drive::Error> {
-    ready.cancelled().await;
-    drive::reconcile(job, ctx).await
+    config: kube::runtime::controller::Config,
+    /// All caches are filled: the first reconcile waits for that.
+    filled: CancellationToken,
+    stop: CancellationToken,
 }
 
-fn logged<E: std::error::Error>(kind: &'static str, error: Option<E>) {
+impl Driving {
+    /// Drives the resources of a kind, until it is stopped.
+    fn of<K: Driven, S: Stream<Item = ObjectRef<K>> + Send + 'static>(
+        &self,
+        controller: Controller<K>,
+        woken: S,
+    ) -> impl Future<Output = ()> + use<K, S> {
+        let filled = self.filled.clone();
+        let reconcile = move |object: Arc<K>, ctx: Shared| {
+            let filled = filled.clone();
+            async move {
+                filled.cancelled().await;
+                drive::reconcile(object, ctx).await
+            }
+        };
+        controller
+            .with_config(self.config.clone())
+            .reconcile_on(woken)
+            .graceful_shutdown_on(self.stop.clone().cancelled_owned())
+            .run(reconcile, drive::failed::<K>, Arc::clone(&self.ctx))
+            .for_each(|result| {
+                logged(&K::kind(&()), result.err());
+                future::ready(())
+            })
+    }
+}
+
+/// Wakes those whom a change concerns, and forgets what is gone.
+fn wake_all(ctx: &Context, woken: savepoint::Woken) {
+    for owner in woken.gone {
+        ctx.savepoint_memories.forget(owner);
+    }
+    for savepoint in woken.savepoints {
+        let _ = ctx.wake.savepoints.send(savepoint);
+    }
+    for job in woken.jobs {
+        if let Some(uid) = ctx.jobs.get(&job).and_then(|job| job.uid()) {
+            let now = std::time::Instant::now();
+            ctx.memories
+                .with(UidHash::of(&uid), |memory| memory.savepoints_changed = Some(now));
+        }
+        let _ = ctx.wake.jobs.send(job);
+    }
+}
+
+fn logged<E: std::error::Error>(kind: &str, error: Option<E>) {
     // A reconcile's own errors are logged where the pause is chosen; what is left are objects that went away.
     if let Some(error) = error {
         tracing::debug!(kind, %error, "not reconciled");
@@ -239,93 +311,6 @@ fn woken<T: Send + 'static>(queue: mpsc::UnboundedReceiver<T>) -> impl Stream<It
     })
 }
 
-/// The index of job resources by UID: it feeds the registry's claims and forgets what is gone.
-struct Index {
-    ctx: Shared,
-    known: Mutex<HashMap<ObjectRef<FlinkSessionJob>, (String, SessionKey)>>,
-    listing: Mutex<Option<Vec<ObjectRef<FlinkSessionJob>>>>,
-}
-
-impl Index {
-    fn new(ctx: Shared) -> Self {
-        Self {
-            ctx,
-            known: Mutex::default(),
-            listing: Mutex::default(),
-        }
-    }
-
-    fn apply(&self, event: &watcher::Event<FlinkSessionJob>) {
-        match event {
-            watcher::Event::Init => *self.listing.lock() = Some(Vec::new()),
-            watcher::Event::InitApply(job) => {
-                self.claim(job);
-                if let Some(listed) = self.listing.lock().as_mut() {
-                    listed.push(ObjectRef::from_obj(job));
-                }
-            }
-            watcher::Event::InitDone => self.retain_listed(),
-            watcher::Event::Apply(job) => self.claim(job),
-            watcher::Event::Delete(job) => self.release(&ObjectRef::from_obj(job)),
-        }
-    }
-
-    fn claim(&self, job: &FlinkSessionJob) {
-        let Some(uid) = job.uid() else { return };
-        let object = ObjectRef::from_obj(job);
-        let key = session_key(job);
-        let before = self.known.lock().insert(object.clone(), (uid.clone(), key.clone()));
-        if let Some((old, old_key)) = before
-            && old != uid
-        {
-            // The same name, another resource.
-            self.forget(&object, &old, &old_key);
-        }
-        let status = job.status.as_ref();
-        let foreign = |id: &crate::flink::JobId| id.owner() != UidHash::of(&uid);
-        let adopted = status
-            .and_then(|status| status.job_id)
-            .or_else(|| job.spec.adopt.as_ref().map(|adopt| adopt.job_id));
-        self.ctx
-            .registry
-            .claim(&key, UidHash::of(&uid), object, adopted.filter(foreign));
-    }
-
-    fn release(&self, object: &ObjectRef<FlinkSessionJob>) {
-        if let Some((uid, key)) = self.known.lock().remove(object) {
-            self.forget(object, &uid, &key);
-        }
-    }
-
-    fn forget(&self, object: &ObjectRef<FlinkSessionJob>, uid: &str, key: &SessionKey) {
-        let owner = UidHash::of(uid);
-        self.ctx.registry.release(key, owner, object);
-        self.ctx.permits.give_back(owner);
-        self.ctx.memories.forget(owner);
-        // A session that is being deleted may wait for this.
-        let session = ObjectRef::new(&key.name).within(&key.namespace);
-        let _ = self.ctx.wake.sessions.send(session);
-    }
-
-    /// After a relist: what was not listed is gone.
-    fn retain_listed(&self) {
-        let Some(listed) = self.listing.lock().take() else {
-            return;
-        };
-        let listed: std::collections::HashSet<_> = listed.into_iter().collect();
-        let gone: Vec<_> = self
-            .known
-            .lock()
-            .keys()
-            .filter(|object| !listed.contains(object))
-            .cloned()
-            .collect();
-        for object in &gone {
-            self.release(object);
-        }
-    }
-}
-
 /// A session came, changed or went: its jobs look again.
 fn wake_jobs_of(ctx: &Context, event: &watcher::Event<FlinkSession>) {
     let session = match event {
@@ -340,26 +325,4 @@ fn wake_jobs_of(ctx: &Context, event: &watcher::Event<FlinkSession>) {
     } else {
         ctx.registry.wake_jobs(&key, None);
     }
-}
-
-/// Counts resources by phase at each scrape.
-fn count(ctx: &Shared) {
-    let jobs: Store<FlinkSessionJob> = ctx.jobs.clone();
-    ctx.metrics.count_resources(Kind::FlinkSessionJob, move |phases| {
-        for job in jobs.state() {
-            let phase = job.status.as_ref().and_then(|status| status.phase);
-            *phases
-                .entry(phase.map_or("None", crate::api::Phase::as_str))
-                .or_default() += 1;
-        }
-    });
-    let sessions: Store<FlinkSession> = ctx.sessions.clone();
-    ctx.metrics.count_resources(Kind::FlinkSession, move |phases| {
-        for session in sessions.state() {
-            let phase = session.status.as_ref().and_then(|status| status.phase);
-            *phases
-                .entry(phase.map_or("None", crate::api::session::SessionPhase::as_str))
-                .or_default() += 1;
-        }
-    });
 }

@@ -29,6 +29,16 @@ pub enum ApiError {
         /// Whether it is not JSON, ends too early, or is JSON of another shape.
         what: serde_json::error::Category,
     },
+    /// It was stored without some of its fields, as an older `CustomResourceDefinition` does not know them (structural schemas
+    /// prune unknown fields: Kubernetes, "Custom Resources", field pruning).
+    #[error(
+        "{call}: the API server dropped fields of the status, so the CustomResourceDefinitions in the cluster are not those \
+         of this version of the operator; apply its crds directory. Until then nothing is done for this resource"
+    )]
+    Pruned {
+        /// What was called.
+        call: &'static str,
+    },
     /// The server refused it, or the connection failed.
     #[error("{call}: {}", reason_of(source))]
     Failed {
@@ -121,6 +131,7 @@ impl ApiError {
         match self {
             Self::Timeout { .. } => "ApiTimeout",
             Self::Undecodable { .. } => "ApiUndecodable",
+            Self::Pruned { .. } => "ApiPruned",
             Self::Failed { .. } => match self.status().map(|status| status.code) {
                 Some(401) => "ApiUnauthorized",
                 Some(403) => "ApiForbidden",

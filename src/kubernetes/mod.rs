@@ -8,8 +8,10 @@ mod bounded;
 mod client;
 mod error;
 mod identity;
+mod secret;
 
 pub use bounded::Limits;
 pub use client::{ConnectError, Target, connect, install_crypto_provider};
 pub use error::{ApiError, within};
 pub use identity::{IDENTITY_KEY, IdentityError, installation_id};
+pub use secret::{UnusableSecret, UsableBy, secret_text, usable_secret};

@@ -1,5 +1,7 @@
 //! The label values. All are closed sets: no label ever holds the name of an object, a namespace or a job.
 
+use crate::api::savepoint_status::SavepointOrigin;
+
 /// A closed set of label values.
 pub(super) trait Label: Copy + Send + Sync + 'static {
     /// The label's name; empty for no label at all.
@@ -160,6 +162,47 @@ label! {
 }
 
 label! {
+    /// Why a savepoint is taken.
+    "origin" Origin {
+        /// Somebody created the resource.
+        User,
+        /// A change of the job.
+        Upgrade,
+        /// `state: Suspended`.
+        Suspend,
+        /// The deletion of the job.
+        Deletion,
+        /// The job's `savepointPolicy`.
+        Schedule,
+        /// It was there already.
+        Import,
+    }
+}
+
+impl From<SavepointOrigin> for Origin {
+    fn from(origin: SavepointOrigin) -> Self {
+        match origin {
+            SavepointOrigin::User => Self::User,
+            SavepointOrigin::Upgrade => Self::Upgrade,
+            SavepointOrigin::Suspend => Self::Suspend,
+            SavepointOrigin::Deletion => Self::Deletion,
+            SavepointOrigin::Schedule => Self::Schedule,
+            SavepointOrigin::Import => Self::Import,
+        }
+    }
+}
+
+label! {
+    /// What an attempt to take a savepoint came to.
+    "outcome" SavepointOutcome {
+        /// It is there.
+        Completed,
+        /// It failed, or nobody knows what became of it.
+        Failed,
+    }
+}
+
+label! {
     /// What fetching an artifact came to.
     "outcome" ArtifactOutcome {
         /// Downloaded and verified.
@@ -193,6 +236,22 @@ label! {
         /// It was dropped because too many waited, or one object had too many.
         Dropped,
         /// The API server did not take it.
+        Failed,
+    }
+}
+
+label! {
+    /// What became of the delivery of a notification.
+    "outcome" NotificationOutcome {
+        /// The receiver has it.
+        Delivered,
+        /// The same event was sent to the same place before.
+        Repeated,
+        /// It was dropped because too many waited, or one resource had too many.
+        Dropped,
+        /// The receiver does not want it, or its address is not allowed.
+        Refused,
+        /// The receiver could not be reached, or failed, as often as it was tried.
         Failed,
     }
 }

@@ -26,10 +26,11 @@ use prometheus_client::{
 };
 
 pub use labels::{
-    ArtifactOutcome, EventOutcome, EventType, FlinkEndpoint, FlinkOutcome, Kind, PollOutcome, ReconcileOutcome,
-    SubmissionOutcome,
+    ArtifactOutcome, EventOutcome, EventType, FlinkEndpoint, FlinkOutcome, Kind, NotificationOutcome, Origin,
+    PollOutcome, ReconcileOutcome, SavepointOutcome, SubmissionOutcome,
 };
 use scrape::Sources;
+pub use scrape::StateSafety;
 use table::Table;
 
 use crate::leader::Leadership;
@@ -52,6 +53,7 @@ struct Inner {
     polls: Table<PollOutcome, (), Counter>,
     submissions: Table<SubmissionOutcome, (), Counter>,
     submissions_waiting: Gauge,
+    savepoint_seconds: Table<Origin, SavepointOutcome, Histogram>,
     jar_uploads: Counter,
     jar_upload_bytes: Counter,
     artifacts: Table<ArtifactOutcome, (), Counter>,
@@ -59,6 +61,7 @@ struct Inner {
     orphans: Gauge,
     tasks_running: Gauge,
     events: Table<EventType, EventOutcome, Counter>,
+    notifications: Table<NotificationOutcome, (), Counter>,
 }
 
 impl Default for Metrics {
@@ -75,6 +78,11 @@ fn call_histogram() -> Histogram {
 /// From 0.1 ms, a reconcile with nothing to do, to 26 s.
 fn reconcile_histogram() -> Histogram {
     Histogram::new(exponential_buckets(0.0001, 4.0, 10))
+}
+
+/// From 0.1 s to 27 min.
+fn savepoint_histogram() -> Histogram {
+    Histogram::new(exponential_buckets(0.1, 2.0, 15))
 }
 
 impl Metrics {
@@ -95,6 +103,7 @@ impl Metrics {
             polls: Table::new(Counter::default),
             submissions: Table::new(Counter::default),
             submissions_waiting: Gauge::default(),
+            savepoint_seconds: Table::new(savepoint_histogram),
             jar_uploads: Counter::default(),
             jar_upload_bytes: Counter::default(),
             artifacts: Table::new(Counter::default),
@@ -102,6 +111,7 @@ impl Metrics {
             orphans: Gauge::default(),
             tasks_running: Gauge::default(),
             events: Table::new(Counter::default),
+            notifications: Table::new(Counter::default),
         };
         inner.register();
         Self { inner: Arc::new(inner) }
@@ -147,6 +157,11 @@ impl Metrics {
         self.inner.sources.resources.write().push((kind, Box::new(count)));
     }
 
+    /// Tells at each scrape how safe the state of all running jobs is.
+    pub fn show_state_safety(&self, safety: impl Fn() -> StateSafety + Send + Sync + 'static) {
+        *self.inner.sources.safety.write() = Some(Box::new(safety));
+    }
+
     /// Shows from now on whether this process leads.
     pub fn show_leadership(&self, leadership: Leadership) {
         *self.inner.sources.leadership.write() = Some(leadership);
@@ -182,6 +197,13 @@ impl Metrics {
         Running::new(&self.inner.submissions_waiting)
     }
 
+    /// An attempt to take a savepoint came to its end.
+    pub fn savepoint(&self, origin: Origin, outcome: SavepointOutcome, took: Duration) {
+        if let Some(histogram) = self.inner.savepoint_seconds.of(origin, outcome) {
+            histogram.observe(took.as_secs_f64());
+        }
+    }
+
     /// A jar of this size was uploaded to Flink.
     pub fn jar_uploaded(&self, bytes: u64) {
         self.inner.jar_uploads.inc();
@@ -211,6 +233,13 @@ impl Metrics {
     pub fn event(&self, kind: EventType, outcome: EventOutcome) {
         if let Some(counter) = self.inner.events.of(kind, outcome) {
             counter.inc();
+        }
+    }
+
+    /// So many deliveries of notifications came to this.
+    pub fn notification(&self, outcome: NotificationOutcome, times: usize) {
+        if let Some(counter) = self.inner.notifications.of(outcome, ()) {
+            counter.inc_by(times as u64);
         }
     }
 }
@@ -249,6 +278,13 @@ impl Inner {
             "Submissions that wait for their turn",
             self.submissions_waiting.clone(),
         );
+        let seconds = self.savepoint_seconds.clone();
+        r.register_with_unit(
+            "savepoint_duration",
+            "Time that attempts to take savepoints took",
+            Unit::Seconds,
+            seconds,
+        );
         r.register("jar_uploads", "Jars uploaded to Flink", self.jar_uploads.clone());
         r.register_with_unit(
             "jar_upload",
@@ -270,6 +306,11 @@ impl Inner {
         );
         r.register("tasks_running", "Long effects that run now", self.tasks_running.clone());
         r.register("events", "Kubernetes Events", self.events.clone());
+        r.register(
+            "notifications",
+            "Deliveries of notifications",
+            self.notifications.clone(),
+        );
     }
 }
 
@@ -341,6 +382,12 @@ mod tests {
             *phases.entry("Running").or_default() += 2;
             *phases.entry("Failed").or_default() += 1;
         });
+        metrics.show_state_safety(|| StateSafety {
+            safe: 5,
+            unsafe_: 2,
+            unknown: 1,
+            oldest_seconds: Some(7.5),
+        });
         metrics.show_leadership(Leadership::always());
         metrics.flink_request(FlinkEndpoint::RunJar, FlinkOutcome::Done, Duration::from_millis(30));
         metrics.poll(PollOutcome::Unchanged);
@@ -349,13 +396,14 @@ mod tests {
         metrics.artifact(ArtifactOutcome::Fetched, 1000);
         metrics.set_orphans(3);
         metrics.event(EventType::Warning, EventOutcome::Dropped);
+        metrics.notification(NotificationOutcome::Repeated, 2);
         metrics
     }
 
     /// Checks the text against the rules of `OpenMetrics` 1.0 that can be broken here; returns all samples.
     fn parse(text: &str) -> HashMap<String, f64> {
-        const LABELS: [&str; 8] = [
-            "kind", "outcome", "endpoint", "reason", "phase", "type", "version", "le",
+        const LABELS: [&str; 10] = [
+            "kind", "outcome", "endpoint", "reason", "phase", "type", "version", "origin", "le", "status",
         ];
         let body = text.strip_suffix("# EOF\n").expect("ends with EOF");
         let (mut families, mut samples) = (BTreeSet::new(), HashMap::new());
@@ -436,6 +484,10 @@ mod tests {
             ),
             ("flinkjobs_resources{kind=\"FlinkSessionJob\",phase=\"Running\"}", 2.0),
             ("flinkjobs_resources{kind=\"FlinkSessionJob\",phase=\"Failed\"}", 1.0),
+            ("flinkjobs_state_safe{status=\"True\"}", 5.0),
+            ("flinkjobs_state_safe{status=\"False\"}", 2.0),
+            ("flinkjobs_state_safe{status=\"Unknown\"}", 1.0),
+            ("flinkjobs_state_age_max_seconds", 7.5),
             ("flinkjobs_leader", 1.0),
             (
                 "flinkjobs_flink_requests_total{endpoint=\"RunJar\",outcome=\"Done\"}",
@@ -451,11 +503,12 @@ mod tests {
             ("flinkjobs_artifacts_total{outcome=\"Fetched\"}", 1.0),
             ("flinkjobs_orphans", 3.0),
             ("flinkjobs_events_total{type=\"Warning\",outcome=\"Dropped\"}", 1.0),
+            ("flinkjobs_notifications_total{outcome=\"Repeated\"}", 2.0),
         ] {
             assert_eq!(samples.get(series), Some(&value), "{series} in\n{text}");
         }
         assert!(samples["process_resident_memory_bytes"] > 1e6);
-        assert!(samples.len() < 600, "{} series are too many", samples.len());
+        assert!(samples.len() < 800, "{} series are too many", samples.len());
     }
 
     #[test]

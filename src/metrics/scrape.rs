@@ -11,12 +11,28 @@ use prometheus_client::{
         counter::{ConstCounter, Counter},
         gauge::ConstGauge,
     },
+    registry::Unit,
 };
 
 use super::labels::{Kind, Label};
 use crate::leader::Leadership;
 
 type Count = Box<dyn Fn(&mut BTreeMap<&'static str, u64>) + Send + Sync>;
+
+/// How safe the state of all running jobs is.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct StateSafety {
+    /// Jobs whose condition `StateSafe` is True.
+    pub safe: u64,
+    /// Those where it is False.
+    pub unsafe_: u64,
+    /// Those where it is Unknown.
+    pub unknown: u64,
+    /// The age of the oldest of the newest states that running jobs can be restored from, in seconds.
+    pub oldest_seconds: Option<f64>,
+}
+
+type Safety = Box<dyn Fn() -> StateSafety + Send + Sync>;
 
 /// Errors by kind and reason. Reasons are words of the API contract, known when the program is compiled.
 #[derive(Debug, Clone, Default)]
@@ -38,6 +54,7 @@ impl Errors {
 #[derive(Default)]
 pub(super) struct Sources {
     pub(super) resources: RwLock<Vec<(Kind, Count)>>,
+    pub(super) safety: RwLock<Option<Safety>>,
     pub(super) leadership: RwLock<Option<Leadership>>,
     pub(super) errors: Errors,
 }
@@ -54,6 +71,7 @@ impl Collector for Sources {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         self.errors(&mut encoder)?;
         self.resources(&mut encoder)?;
+        self.safety(&mut encoder)?;
         if let Some(leadership) = &*self.leadership.read() {
             let leads = ConstGauge::new(i64::from(leadership.is_leader()));
             leads.encode(encoder.encode_descriptor(
@@ -85,6 +103,29 @@ impl Sources {
         for ((kind, reason), counter) in cells.iter() {
             let labels = [(Kind::NAME, kind.value()), ("reason", reason)];
             ConstCounter::new(counter.get()).encode(family.encode_family(&labels)?)?;
+        }
+        Ok(())
+    }
+
+    fn safety(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let Some(safety) = self.safety.read().as_ref().map(|safety| safety()) else {
+            return Ok(());
+        };
+        let help = "Running jobs by their condition StateSafe.";
+        let mut family = encoder.encode_descriptor("flinkjobs_state_safe", help, None, MetricType::Gauge)?;
+        for (status, count) in [
+            ("True", safety.safe),
+            ("False", safety.unsafe_),
+            ("Unknown", safety.unknown),
+        ] {
+            let gauge = ConstGauge::new(i64::try_from(count).unwrap_or(i64::MAX));
+            gauge.encode(family.encode_family(&[("status", status)])?)?;
+        }
+        if let Some(oldest) = safety.oldest_seconds {
+            let help = "What the running job with the oldest restorable state would do again if it died now.";
+            let name = "flinkjobs_state_age_max";
+            let age = encoder.encode_descriptor(name, help, Some(&Unit::Seconds), MetricType::Gauge)?;
+            ConstGauge::new(oldest).encode(age)?;
         }
         Ok(())
     }

@@ -4,10 +4,25 @@ use std::{fmt::Write, fs, path::PathBuf};
 
 use clap::CommandFactory;
 use flink_job_operator::{
-    api::{FlinkSession, FlinkSessionJob, Phase, Reason},
+    api::{FlinkSession, FlinkSessionJob, Phase, Reason, Savepoint, SavepointPhase},
     cli::Cli,
 };
 use serde_json::Value;
+
+const SAVEPOINT_PHASES: [(SavepointPhase, &str); 6] = [
+    (
+        SavepointPhase::Pending,
+        "waits for its job, its turn, or the next attempt",
+    ),
+    (SavepointPhase::InProgress, "Flink takes it"),
+    (SavepointPhase::Completed, "it is there"),
+    (SavepointPhase::Failed, "could not be taken, or is not there"),
+    (
+        SavepointPhase::Abandoned,
+        "nothing will be taken: its job does not run and is not expected to",
+    ),
+    (SavepointPhase::Disposing, "Flink deletes its files"),
+];
 
 const PHASES: [(Phase, &str); 14] = [
     (Phase::Draft, "checked, not submitted"),
@@ -34,10 +49,14 @@ fn at(path: &str) -> PathBuf {
 }
 
 fn reference() -> String {
-    let mut page = "# Reference\n\nWritten by `BLESS=1 cargo test --test it docs` from the code. `kubectl explain fsj.spec` and \
-                    `kubectl explain fses.spec` have every field.\n\n## Phases of a job\n\n| Phase | The job |\n| --- | --- |\n"
+    let mut page = "# Reference\n\nWritten by `BLESS=1 cargo test --test it docs` from the code. `kubectl explain fsj.spec`, \
+                    `kubectl explain fses.spec` and `kubectl explain fsp.spec` have every field.\n\n## Phases of a job\n\n| Phase | The job |\n| --- | --- |\n"
         .to_owned();
     for (phase, meaning) in PHASES {
+        writeln!(page, "| {} | {meaning} |", phase.as_str()).unwrap();
+    }
+    page += "\n## Phases of a savepoint\n\n| Phase | The savepoint |\n| --- | --- |\n";
+    for (phase, meaning) in SAVEPOINT_PHASES {
         writeln!(page, "| {} | {meaning} |", phase.as_str()).unwrap();
     }
     page += "\n## Conditions\n\n\
@@ -47,7 +66,8 @@ fn reference() -> String {
         | Stalled | nothing will change until a person does something; the message says what |\n\
         | Accepted | the spec can be run |\n\
         | ClusterReady | the Flink cluster answers and takes jobs |\n\
-        | Running | a job runs, be it of the newest spec or of the one before |\n\n\
+        | Running | a job runs, be it of the newest spec or of the one before |\n\
+        | Verified | a job was seen to be restored from this savepoint |\n\n\
         Reconciling and Stalled are absent when they do not hold, and never True together.\n\n\
         ## Reasons\n\nThe same words stand in conditions, Events and metrics.\n\n| Reason | Meaning |\n| --- | --- |\n";
     for reason in Reason::ALL {
@@ -127,13 +147,14 @@ fn every_field_of_the_examples_exists() {
                 "FlinkSessionJob" => {
                     serde_json::to_value(serde_json::from_value::<FlinkSessionJob>(document.clone()).unwrap())
                 }
+                "Savepoint" => serde_json::to_value(serde_json::from_value::<Savepoint>(document.clone()).unwrap()),
                 _ => continue,
             };
             contains(&back.unwrap(), &document, &path.display().to_string());
             seen += 1;
         }
     }
-    assert!(seen >= 4, "only {seen} examples were found");
+    assert!(seen >= 6, "only {seen} examples were found");
 }
 
 /// `examples/rbac.yaml` grants what `charts/flink-job-operator/rbac.yaml` lists, and nothing else.

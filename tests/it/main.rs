@@ -21,3 +21,5 @@ mod frame;
 mod harness;
 #[cfg(test)]
 mod model;
+#[cfg(test)]
+mod notify;

@@ -1,7 +1,7 @@
 //! What the API server makes of the manifests.
 
 use devcluster::skip_real;
-use flink_job_operator::api::{FlinkSession, FlinkSessionJob};
+use flink_job_operator::api::{FlinkSession, FlinkSessionJob, Savepoint};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::{Api, CustomResourceExt};
 use serde_json::{Value, json};
@@ -19,6 +19,7 @@ async fn the_crds_are_established_structural_and_told_in_columns() {
     for (name, short, own) in [
         (FlinkSessionJob::crd_name(), "fsj", ["Session", "Attempt"]),
         (FlinkSession::crd_name(), "fses", ["Flink", "Slots"]),
+        (Savepoint::crd_name(), "fsp", ["Job", "Completed"]),
     ] {
         let crd = crds.get(name).await.unwrap();
         assert_eq!(crd.spec.names.short_names, Some(vec![short.to_owned()]));
@@ -75,6 +76,12 @@ async fn a_new_resource_is_in_progress_for_every_tool() {
     let created = serde_json::to_value(sessions.create(&spec).await.unwrap()).unwrap();
     assert_eq!(created["status"], json!({ "observedGeneration": -1 }));
     assert_eq!(created["spec"], spec);
+
+    let savepoints = Ground::new("fresh", "Savepoint").await;
+    let spec = json!({ "jobRef": { "name": "none" } });
+    let created = serde_json::to_value(savepoints.create(&spec).await.unwrap()).unwrap();
+    assert_eq!(created["status"], json!({ "observedGeneration": -1 }));
+    assert_eq!(kstatus(&created), Kstatus::InProgress);
 }
 
 /// The fields below a schema that have no description.
@@ -112,7 +119,7 @@ async fn explain_has_a_text_for_every_field() {
         tokio::time::sleep(std::time::Duration::from_millis(100)).await;
     }
     let mut bare = Vec::new();
-    for kind in ["FlinkSession", "FlinkSessionJob"] {
+    for kind in ["FlinkSession", "FlinkSessionJob", "Savepoint"] {
         let schema = &document["components"]["schemas"][format!("dev.flinkjobs.v1alpha1.{kind}")];
         assert!(schema["description"].is_string(), "{kind}: {schema}");
         walk("", schema, &mut bare);

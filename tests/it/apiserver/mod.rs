@@ -3,6 +3,7 @@
 mod jobs;
 mod manifests;
 mod rights;
+mod savepoints;
 mod sessions;
 
 use std::sync::atomic::{AtomicU32, Ordering};

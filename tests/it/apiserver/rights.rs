@@ -47,6 +47,13 @@ fn the_rules_are_these_and_no_others() {
         cluster flinkjobs.dev/flinksessions patch\n\
         cluster flinkjobs.dev/flinksessions watch\n\
         cluster flinkjobs.dev/flinksessions/status update\n\
+        cluster flinkjobs.dev/savepoints create\n\
+        cluster flinkjobs.dev/savepoints delete\n\
+        cluster flinkjobs.dev/savepoints get\n\
+        cluster flinkjobs.dev/savepoints list\n\
+        cluster flinkjobs.dev/savepoints patch\n\
+        cluster flinkjobs.dev/savepoints watch\n\
+        cluster flinkjobs.dev/savepoints/status update\n\
         own /configmaps create\n\
         own /configmaps get\n\
         own coordination.k8s.io/leases create\n\
@@ -66,7 +73,9 @@ fn the_rules_are_these_and_no_others() {
             "delete",
             "serviceaccounts",
         ];
-        assert!(!dangerous.iter().any(|word| right.contains(word)), "{right}");
+        // Savepoints that retention lets go; nothing else is ever deleted.
+        let known = right == "cluster flinkjobs.dev/savepoints delete";
+        assert!(known || !dangerous.iter().any(|word| right.contains(word)), "{right}");
         assert!(!right.contains("/secrets") || right.starts_with("secrets "), "{right}");
     }
 }
@@ -105,6 +114,11 @@ async fn the_operators_user_may_do_its_work_and_no_more() {
         ("default", jobs, "flinksessionjobs", "delete", false),
         ("default", jobs, "flinksessionjobs", "create", false),
         ("default", jobs, "flinksessionjobs/status", "update", true),
+        ("default", jobs, "savepoints", "create", true),
+        ("default", jobs, "savepoints", "delete", true),
+        ("default", jobs, "savepoints", "deletecollection", false),
+        ("default", jobs, "savepoints", "update", false),
+        ("default", jobs, "savepoints/status", "update", true),
         ("default", "", "secrets", "get", false),
         (rbac::NAMESPACE, "", "secrets", "get", false),
         ("", "", "secrets", "list", false),

@@ -16,7 +16,7 @@ async fn a_failed_job_shows_its_root_cause_and_stays_failed() {
     let job = scene.job("orders", spec).await;
     let status = job.reaches(Phase::Failed, Reason::JobFailed, Kstatus::Failed).await;
     let failure = status.failure.unwrap();
-    let cause = failure.root_cause.unwrap();
+    let cause = failure.root_cause.clone().unwrap_or_else(|| panic!("{failure:?}"));
     assert!(
         cause.contains("IllegalStateException") && cause.contains("the task fails on purpose"),
         "{cause}"

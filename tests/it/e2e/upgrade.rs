@@ -1,10 +1,7 @@
 //! A changed spec replaces the job, or leaves it alone.
 
 use devcluster::{jars::TestJob, skip_real};
-use flink_job_operator::api::{
-    Phase, Reason,
-    status::{PendingChange, RunOutcome},
-};
+use flink_job_operator::api::{Phase, Reason, status::RunOutcome};
 use serde_json::{Value, json};
 
 use crate::harness::{Job, Kstatus, Scene};
@@ -63,36 +60,6 @@ async fn a_changed_nonce_restarts_the_job() {
     let job = scene.job("orders", spec).await;
     job.runs().await;
     job.edit(json!({ "restartNonce": 1 })).await;
-    replaced(&scene, &job).await;
-    scene.end().await;
-}
-
-#[tokio::test]
-async fn a_change_that_must_keep_state_leaves_the_job_untouched() {
-    if skip_real("a_change_that_must_keep_state_leaves_the_job_untouched") {
-        return;
-    }
-    let scene = Scene::new("keeps").await;
-    let mut spec = Job::spec(&scene, TestJob::Counter, &[]).await;
-    spec["upgradeMode"] = json!("Savepoint");
-    let job = scene.job("orders", spec).await;
-    job.runs().await;
-    for change in [
-        json!({ "flinkConfiguration": { "pipeline.object-reuse": "true" } }),
-        json!({ "state": "Suspended" }),
-        json!({ "state": "Suspended", "upgradeMode": "LastState" }),
-    ] {
-        job.edit(change).await;
-        let refused = (Phase::Running, Reason::UpgradeModeUnsupported, Kstatus::Failed);
-        let status = job.reaches(refused.0, refused.1, refused.2).await;
-        assert_eq!(status.pending_change, Some(PendingChange::Restart));
-        let ready = &status.conditions[0];
-        assert!(ready.message.contains("upgradeMode: Stateless"), "{}", ready.message);
-    }
-    assert_eq!(job.states().await, ["RUNNING"]);
-    // As the message says.
-    job.edit(json!({ "upgradeMode": "Stateless", "state": "Running" }))
-        .await;
     replaced(&scene, &job).await;
     scene.end().await;
 }

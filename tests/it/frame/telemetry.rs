@@ -1,40 +1,19 @@
 //! What the libraries under our client log.
 
-use std::{io, sync::Arc, time::Duration};
+use std::time::Duration;
 
-use flink_job_operator::{
-    kubernetes::{Limits, connect, within},
-    telemetry::{LogFormat, subscriber},
-};
+use flink_job_operator::kubernetes::{Limits, connect, within};
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, api::PostParams};
-use parking_lot::Mutex;
 use serde_json::json;
 
 use super::Ground;
-
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
+use crate::harness::Log;
 
 #[tokio::test]
 async fn no_secret_is_logged_even_at_trace() {
     let ground = Ground::new("telemetry").await;
-    let log = Log::default();
-    let writer = log.clone();
-    let subscriber = subscriber(LogFormat::Json, Some("trace"), false, move || writer.clone()).unwrap();
-    // The test's runtime has one thread, so this covers the client's tasks as well.
-    let _guard = tracing::subscriber::set_default(subscriber);
+    let (log, _guard) = Log::listen();
 
     let mut config = ground.config().await;
     let client = connect(&config, &Limits::default()).unwrap();
@@ -58,7 +37,7 @@ async fn no_secret_is_logged_even_at_trace() {
     assert_eq!(error.reason(), "ApiUnauthorized");
 
     tracing::info!(target: "flink_job_operator", "the end");
-    let text = String::from_utf8(log.0.lock().clone()).unwrap();
+    let text = log.text();
     assert!(text.contains("the end"));
     assert!(!text.contains("canary") && !text.contains("Y2FuYXJ5"), "{text}");
 }

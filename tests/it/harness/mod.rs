@@ -4,9 +4,11 @@
 mod contract;
 mod gate;
 mod job;
+mod log;
 mod operator;
 pub mod rbac;
 mod scene;
+pub mod taken;
 
 use std::{sync::LazyLock, time::Duration};
 
@@ -24,14 +26,15 @@ use tokio::sync::{Mutex, OnceCell};
 pub use contract::{Kstatus, kstatus};
 pub use gate::Behind;
 pub use job::Job;
+pub use log::Log;
 pub use operator::Operator;
-pub use scene::Scene;
+pub use scene::{SESSION, Scene};
 
 /// How long a step may take on a machine that does many other things.
 pub const PATIENCE: Duration = Duration::from_secs(90);
 
 /// The manifests that ship.
-const CRDS: [(&str, &str); 2] = [
+const CRDS: [(&str, &str); 3] = [
     (
         "flinksessionjobs.flinkjobs.dev",
         include_str!("../../../crds/flinksessionjobs.flinkjobs.dev.yaml"),
@@ -39,6 +42,10 @@ const CRDS: [(&str, &str); 2] = [
     (
         "flinksessions.flinkjobs.dev",
         include_str!("../../../crds/flinksessions.flinkjobs.dev.yaml"),
+    ),
+    (
+        "savepoints.flinkjobs.dev",
+        include_str!("../../../crds/savepoints.flinkjobs.dev.yaml"),
     ),
 ];
 
@@ -104,6 +111,16 @@ pub async fn small_flink() -> tokio::sync::MutexGuard<'static, Option<Flink>> {
 pub fn jar_host() -> &'static JarHost {
     static HOST: LazyLock<JarHost> = LazyLock::new(|| JarHost::start().unwrap());
     &HOST
+}
+
+/// The port of 127.0.0.1 that notifications may go to. One test listens there.
+pub fn notified() -> &'static std::net::TcpListener {
+    static LISTENER: LazyLock<std::net::TcpListener> = LazyLock::new(|| {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        listener
+    });
+    &LISTENER
 }
 
 /// Serves the test jobs' jar under a path, and returns its address.

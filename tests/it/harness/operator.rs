@@ -107,6 +107,8 @@ fn spawn(supervisor: &Arc<Supervisor>, kubeconfig: &PathBuf, port: u16, lease: &
         .arg(supervisor.directory().join("artifacts"))
         .arg("--allowed-artifact")
         .arg(super::jar_host().url("/"))
+        .arg("--allowed-notification-url")
+        .arg(format!("http://{}/", super::notified().local_addr().unwrap()))
         .env_remove("RUST_LOG")
         .env_remove("KUBECONFIG");
     for url in Gate::urls() {

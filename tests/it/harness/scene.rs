@@ -8,7 +8,7 @@ use std::{
 
 use devcluster::{ControlPlane, Flink};
 use flink_job_operator::{
-    api::{FlinkSession, FlinkSessionJob},
+    api::{FlinkSession, FlinkSessionJob, Savepoint},
     flink::{JobId, UidHash},
 };
 use k8s_openapi::api::{core::v1::Namespace, events::v1::Event};
@@ -206,6 +206,10 @@ impl<'a> Scene<'a> {
         {
             let job = serde_json::to_string_pretty(&job).unwrap();
             writeln!(text, "\n{job}").unwrap();
+        }
+        for savepoint in self.api::<Savepoint>().list(&ListParams::default()).await.unwrap() {
+            let savepoint = serde_json::to_string_pretty(&savepoint).unwrap();
+            writeln!(text, "\n{savepoint}").unwrap();
         }
         for event in self.events().await {
             writeln!(text, "{event}").unwrap();
