@@ -32,6 +32,12 @@ pub(super) enum LaneKey {
 }
 
 impl LaneKey {
+    /// Whose.
+    pub(super) fn namespace(&self) -> &str {
+        let (Self::Host { namespace, .. } | Self::Secret { namespace, .. }) = self;
+        namespace
+    }
+
     /// The lane of an address.
     pub(super) fn of_url(namespace: &str, url: &Url) -> Self {
         Self::Host {

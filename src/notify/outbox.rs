@@ -76,23 +76,49 @@ struct Slots {
     lookup: usize,
     unproven: usize,
     proven: usize,
+    /// The unproven ones of each namespace.
+    tenants: HashMap<Box<str>, usize>,
 }
 
 impl Slots {
-    fn of(&mut self, slot: Slot) -> &mut usize {
+    /// A quarter is kept for hosts that answer: those that hang cannot hold everything. Of the rest no namespace gets more
+    /// than half, however many hosts it names.
+    fn is_free(&self, slot: Slot, key: &LaneKey, all: usize) -> bool {
+        let open = all - all / 4;
+        let of_tenant = || self.tenants.get(key.namespace()).copied().unwrap_or_default();
         match slot {
-            Slot::Lookup => &mut self.lookup,
-            Slot::Unproven => &mut self.unproven,
-            Slot::Proven => &mut self.proven,
+            Slot::Lookup => self.lookup < LOOKUPS,
+            Slot::Unproven => {
+                self.unproven < open && self.unproven + self.proven < all && of_tenant() < open.div_ceil(2)
+            }
+            Slot::Proven => self.unproven + self.proven < all,
         }
     }
 
-    /// A quarter is kept for hosts that answer: those that hang cannot hold everything.
-    fn is_free(&self, slot: Slot, all: usize) -> bool {
+    fn take(&mut self, slot: Slot, key: &LaneKey) {
         match slot {
-            Slot::Lookup => self.lookup < LOOKUPS,
-            Slot::Unproven => self.unproven < all - all / 4 && self.unproven + self.proven < all,
-            Slot::Proven => self.unproven + self.proven < all,
+            Slot::Lookup => self.lookup += 1,
+            Slot::Proven => self.proven += 1,
+            Slot::Unproven => {
+                self.unproven += 1;
+                *self.tenants.entry(key.namespace().into()).or_default() += 1;
+            }
+        }
+    }
+
+    fn give_back(&mut self, slot: Slot, key: &LaneKey) {
+        match slot {
+            Slot::Lookup => self.lookup = self.lookup.saturating_sub(1),
+            Slot::Proven => self.proven = self.proven.saturating_sub(1),
+            Slot::Unproven => {
+                self.unproven = self.unproven.saturating_sub(1);
+                if let Entry::Occupied(mut taken) = self.tenants.entry(key.namespace().into()) {
+                    *taken.get_mut() = taken.get().saturating_sub(1);
+                    if *taken.get() == 0 {
+                        taken.remove();
+                    }
+                }
+            }
         }
     }
 }
@@ -156,7 +182,7 @@ impl Outbox {
         for _ in 0..self.ring.len() {
             let Some(key) = self.ring.pop_front() else { break };
             let Some(lane) = self.lanes.get_mut(&key) else { continue };
-            let ready = if self.slots.is_free(lane.slot(), self.limits.concurrency) {
+            let ready = if self.slots.is_free(lane.slot(), &key, self.limits.concurrency) {
                 lane.ready(now)
             } else {
                 Ready::Busy
@@ -168,7 +194,7 @@ impl Outbox {
             match ready {
                 Ready::Now(delivery) => {
                     self.waiting -= 1;
-                    *self.slots.of(delivery.slot) += 1;
+                    self.slots.take(delivery.slot, &delivery.lane);
                     if now.saturating_duration_since(delivery.published) < self.limits.patience {
                         return Next::Send(delivery);
                     }
@@ -245,8 +271,7 @@ impl Outbox {
     }
 
     fn release(&mut self, delivery: &Delivery, well: Option<bool>) {
-        let taken = self.slots.of(delivery.slot);
-        *taken = taken.saturating_sub(1);
+        self.slots.give_back(delivery.slot, &delivery.lane);
         if let Some(lane) = self.lanes.get_mut(&delivery.lane) {
             lane.ended(well);
         }
@@ -331,6 +356,15 @@ mod tests {
         fn tell(&mut self, url: &str) {
             self.told += 1;
             self.tell_of(&format!("job-{}", self.told), &[url]);
+        }
+
+        /// The same, about a resource of another namespace.
+        fn tell_from(&mut self, namespace: &str, url: &str) {
+            self.told += 1;
+            let mut other = notice(&format!("job-{}", self.told));
+            namespace.clone_into(&mut other.subject.namespace);
+            let event = Event::of(other).unwrap();
+            self.outbox.offer(event, vec![target(url)], self.now);
         }
 
         /// The same, for the address in this Secret.
@@ -485,7 +519,13 @@ mod tests {
         for n in 0..100 {
             ground.tell(&format!("https://slow{n}.example/"));
         }
-        assert_eq!(ground.sent().len(), 6, "three quarters");
+        assert_eq!(ground.sent().len(), 3, "half of three quarters");
+        for namespace in ["b", "c"] {
+            for n in 0..100 {
+                ground.tell_from(namespace, &format!("https://slow{n}.example/"));
+            }
+        }
+        assert_eq!(ground.sent().len(), 3, "three quarters");
         for n in 2..9 {
             ground.tell(&format!("https://good.example/{n}"));
         }
@@ -498,6 +538,20 @@ mod tests {
     }
 
     #[test]
+    fn turns_that_are_given_back_are_forgotten() {
+        let mut ground = Ground::new(|limits| limits.concurrency = 8);
+        for n in 0..20 {
+            ground.tell_from(&format!("n{}", n % 2), &format!("https://x{n}.example/"));
+        }
+        for _ in 0..4 {
+            let sent = ground.sent();
+            ground.deliver(sent);
+        }
+        assert_eq!(ground.count("Delivered"), 20);
+        assert!(ground.outbox.slots.tenants.is_empty());
+    }
+
+    #[test]
     fn what_hangs_for_one_tenant_is_no_matter_of_another() {
         let mut ground = Ground::new(|_| {});
         for n in 0..50 {
@@ -505,12 +559,7 @@ mod tests {
         }
         let mut sent = ground.sent();
         ground.settle(sent.pop().unwrap(), later(Some(300)));
-        let mut other = notice("a");
-        other.subject.namespace = "other".to_owned();
-        let event = Event::of(other).unwrap();
-        ground
-            .outbox
-            .offer(event, vec![target("https://x.example/0")], ground.now);
+        ground.tell_from("other", "https://x.example/0");
         let sent = ground.sent();
         assert_eq!(sent.len(), 1);
         assert_eq!(sent[0].event.subject.namespace, "other");
