@@ -164,7 +164,7 @@ pub(super) fn establish(o: &Observed<'_>, status: &mut JobStatus, job_id: JobId)
     let confirmed = seen
         .restored
         .as_deref()
-        .is_some_and(|path| is_same_place(path, &from.path));
+        .is_some_and(|path| is_same_place(path, &from.path) || is_checkpoint_of(path, job_id));
     let state = status.state_mut();
     if let Some(from) = state.restored_from.as_mut() {
         from.confirmed = Some(confirmed);
@@ -174,6 +174,18 @@ pub(super) fn establish(o: &Observed<'_>, status: &mut JobStatus, job_id: JobId)
         restored(state, &from, job_id);
     }
     false
+}
+
+/// Whether a path is that of a checkpoint of the job's own: it failed and recovered before anybody looked, and Flink tells
+/// of the last restore only. A job that could not be restored at its start comes to no checkpoint.
+fn is_checkpoint_of(path: &str, job_id: JobId) -> bool {
+    let Ok(path) = path.parse::<StatePath>() else {
+        return false;
+    };
+    // <directory>/<JobID>/chk-<number>
+    let mut names = path.names().iter().rev();
+    names.next().is_some_and(|name| name.starts_with("chk-"))
+        && names.next().is_some_and(|name| *name == job_id.to_string())
 }
 
 /// The job runs on that state.
@@ -407,6 +419,36 @@ mod tests {
             ..seen(&case, None)
         };
         assert_eq!(taken(&mut case, last).as_deref(), Some("s3://b/checkpoints/chk-3"));
+    }
+
+    #[test]
+    fn a_job_that_recovered_before_anybody_looked_runs_on_what_it_was_started_from() {
+        let rows = [
+            ("s3://b/checkpoints/OWN/chk-3", true),
+            ("s3://b/checkpoints/00000000000000000000000000000007/chk-3", false),
+            ("s3://b/OWN/savepoint-1", false),
+        ];
+        for (path, confirmed) in rows {
+            let mut case = Case::running();
+            let state = case.status.state_mut();
+            state.resume = Some(Resume::Restore);
+            state.restored_from = Some(RestoredFrom {
+                kind: StateKind::Savepoint,
+                path: "s3://b/savepoints/1".to_owned(),
+                savepoint_ref: None,
+                claimed: false,
+                confirmed: None,
+            });
+            let path = path.replace("OWN", &case.id().to_string());
+            case.state = Input::Ready(StateSeen {
+                restored: Some(path.clone()),
+                ..seen(&case, None)
+            });
+            case.settle();
+            let state = case.status.state.clone().unwrap();
+            assert_eq!(state.restored_from.unwrap().confirmed, Some(confirmed), "{path}");
+            assert_eq!(state.latest.map(|latest| latest.path), confirmed.then_some(path));
+        }
     }
 
     #[test]
