@@ -277,6 +277,10 @@ fn stop_seen(status: SavepointStatus, redact: impl Fn(&str) -> String) -> StopSe
             kind: FailureKind::StoppingFailed { location },
             ..
         }) => StopSeen::Taken(location),
+        SavepointStatus::Failed(OperationFailure {
+            kind: FailureKind::TasksNotRunning,
+            ..
+        }) => StopSeen::TooEarly,
         SavepointStatus::Failed(failure) => {
             let cause = failure.root_cause().map(ToString::to_string);
             StopSeen::Failed(redact(&cause.unwrap_or_else(|| "Flink gives no cause".to_owned())))

@@ -366,6 +366,7 @@ pub(super) fn seen(id: JobId, state: JobState) -> JobSeen {
         end_time: state
             .is_globally_terminal()
             .then(|| Timestamp::from_second(1_800_000_009).unwrap()),
+        tasks_run: state == JobState::Running,
     }
 }
 

@@ -10,12 +10,9 @@ use super::{
     stop,
     verdict::Verdict,
 };
-use crate::{
-    api::{
-        JobStatus, Phase, Reason, intent::CancelPurpose, job::UpgradeMode, state::CheckpointRetention,
-        status::PendingChange,
-    },
-    flink::JobState,
+use crate::api::{
+    JobStatus, Phase, Reason, intent::CancelPurpose, job::UpgradeMode, state::CheckpointRetention,
+    status::PendingChange,
 };
 
 /// Ends the job by `upgradeMode`, to restart or to suspend it.
@@ -48,14 +45,14 @@ pub(super) fn cancel(
 
 /// Whether a savepoint can be taken of the job now.
 pub(super) fn takes_savepoint(o: &Observed<'_>, job: &JobSeen) -> bool {
-    job.state == JobState::Running && !o.savepoint_under_way && directory::base(o).is_ok()
+    job.takes_savepoints() && !o.savepoint_under_way && !directory::is_unexpanded(o) && directory::base(o).is_ok()
 }
 
 /// With a savepoint, as soon as one can be taken.
 pub(super) fn savepoint(o: &Observed<'_>, status: JobStatus, job: &JobSeen, purpose: CancelPurpose) -> Plan {
-    if job.state != JobState::Running {
-        let message = "the job does not run just now, and a savepoint can only be taken of one that runs; it is stopped when it \
-                       does. To go on from its last checkpoint instead, set upgradeMode: LastState";
+    if !job.takes_savepoints() {
+        let message = "not all tasks of the job run just now, and a savepoint can only be taken when they do; it is stopped \
+                       then. To go on from its last checkpoint instead, set upgradeMode: LastState";
         return wait(o, status, job, purpose, message);
     }
     if o.savepoint_under_way {

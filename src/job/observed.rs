@@ -44,9 +44,18 @@ pub struct JobSeen {
     pub start_time: Option<Timestamp>,
     /// When it ended.
     pub end_time: Option<Timestamp>,
+    /// Whether all its tasks run, or have finished. `RUNNING` alone does not say so.
+    pub tasks_run: bool,
 }
 
 impl JobSeen {
+    /// Flink can take a savepoint of it. It refuses while a task waits for a slot, is deployed, or reads its state
+    /// (`CheckpointFailureReason.NOT_ALL_REQUIRED_TASKS_RUNNING`).
+    #[must_use]
+    pub fn takes_savepoints(&self) -> bool {
+        self.state == JobState::Running && self.tasks_run
+    }
+
     /// It has not ended, as far as Flink knows.
     #[must_use]
     pub fn is_live(&self) -> bool {

@@ -53,6 +53,8 @@ pub enum StopSeen {
     Taken(String),
     /// It failed, for the reason given.
     Failed(String),
+    /// A task did not run when the request came. Nothing was done.
+    TooEarly,
     /// The JobManager does not know the request: it never came, or was forgotten.
     Unknown,
     /// Flink could not be asked.

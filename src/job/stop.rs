@@ -154,10 +154,15 @@ fn heard<'o>(o: &'o Observed<'_>, intent: &StopIntent) -> Option<(Timestamp, &'o
 fn under_way(o: &Observed<'_>, intent: &StopIntent, job: &JobSeen) -> Plan {
     match heard(o, intent) {
         Some((_, StopSeen::Taken(location))) => stopped::taken(o, intent, job, location),
-        Some((_, StopSeen::Failed(why))) if job.is_live() => lives_on(o, intent, job, why),
-        Some((_, StopSeen::Failed(_) | StopSeen::Unknown)) if !job.is_live() => stopped::ended(o, intent, job),
+        Some((_, StopSeen::Failed(why))) if job.is_live() => lives_on(o, intent, job, Some(why)),
+        Some((_, StopSeen::TooEarly)) if job.is_live() => lives_on(o, intent, job, None),
+        Some((_, StopSeen::Failed(_) | StopSeen::TooEarly | StopSeen::Unknown)) if !job.is_live() => {
+            stopped::ended(o, intent, job)
+        }
         Some((at, StopSeen::Unknown)) => send(o, intent, job, at),
-        Some((at, StopSeen::InProgress | StopSeen::NotAsked(_) | StopSeen::Failed(_))) => waiting(o, intent, job, at),
+        Some((at, StopSeen::InProgress | StopSeen::NotAsked(_) | StopSeen::Failed(_) | StopSeen::TooEarly)) => {
+            waiting(o, intent, job, at)
+        }
         None if !job.is_live() => Plan::keep("stop/ask", o.status).want(ask()),
         None => send_or_ask(o, intent, job),
     }
@@ -171,7 +176,7 @@ fn send_or_ask(o: &Observed<'_>, intent: &StopIntent, job: &JobSeen) -> Plan {
     let sent = o.task.stop_sent.as_ref().filter(|(id, ..)| *id == intent.trigger_id);
     match sent {
         Some((_, at, StopAnswer::NotSent(_))) => send(o, intent, job, *at),
-        Some((.., StopAnswer::Refused(refusal))) => lives_on(o, intent, job, &refusal.message),
+        Some((.., StopAnswer::Refused(refusal))) => lives_on(o, intent, job, Some(&refusal.message)),
         Some((_, at, StopAnswer::Accepted)) => {
             let due = after(*at, ASK);
             if o.now < due && job.state == JobState::Running {
@@ -195,8 +200,8 @@ fn send(o: &Observed<'_>, intent: &StopIntent, job: &JobSeen, last: Timestamp) -
     if !first && o.now < due {
         return Plan::keep("stop/pause", o.status).want(attention()).at(due);
     }
-    if !matches!(job.state, JobState::Running) {
-        // Flink takes no savepoint of a job that does not run, and a failed stop helps nobody.
+    if !job.takes_savepoints() {
+        // A stop that must fail helps nobody.
         return Plan::keep("stop/not-running", o.status).want(attention());
     }
     if o.now > after(intent.decided, SUBMIT_WITHIN / 2) {
@@ -243,13 +248,29 @@ pub(super) fn found<'o>(o: &'o Observed<'_>, intent: &StopIntent) -> Option<&'o 
 }
 
 /// The stop failed. That the job lives on takes a job list that is younger than this: one that is older may hide that the
-/// JobManager was replaced after an earlier request had stopped the job, and knows neither.
-fn lives_on(o: &Observed<'_>, intent: &StopIntent, job: &JobSeen, why: &str) -> Plan {
-    if o.up().is_some_and(|cluster| cluster.confirmed) {
-        failed(o, intent, job, why)
-    } else {
-        start::confirm("stop/confirm-failure", o.status.clone())
+/// JobManager was replaced after an earlier request had stopped the job, and knows neither. Without a reason it came too
+/// early.
+fn lives_on(o: &Observed<'_>, intent: &StopIntent, job: &JobSeen, why: Option<&str>) -> Plan {
+    if !o.up().is_some_and(|cluster| cluster.confirmed) {
+        return start::confirm("stop/confirm-failure", o.status.clone());
     }
+    match why {
+        Some(why) => failed(o, intent, job, why),
+        None => too_early(o, intent),
+    }
+}
+
+/// A task did not run when the request came. That is no try: it is made anew when all of them do.
+fn too_early(o: &Observed<'_>, intent: &StopIntent) -> Plan {
+    let mut status = o.status.clone();
+    let due = after(o.now, ASK / 5);
+    if let Some(stop) = status.intent_mut().stop.as_mut() {
+        stop.due = Some(due);
+        stop.tries = intent.tries.saturating_sub(1);
+    }
+    let message = "not all tasks of the job run yet; it is stopped with a savepoint when they do";
+    describe(o, &mut status, purpose(o, intent), message);
+    Plan::with("stop/too-early", status).at(due).want(attention())
 }
 
 /// The stop failed, and the job lives: it is tried again, later and later.
@@ -292,7 +313,7 @@ fn pause(o: &Observed<'_>, intent: &StopIntent, job: &JobSeen, due: Timestamp) -
     if o.now < due {
         return Plan::keep("stop/back-off", o.status).at(due);
     }
-    if job.state != JobState::Running {
+    if !job.takes_savepoints() {
         return Plan::keep("stop/not-running", o.status).want(attention());
     }
     intend(
@@ -327,7 +348,10 @@ mod tests {
     use super::*;
     use crate::{
         api::job::{DesiredState, SavepointPolicy, UpgradeMode},
-        job::case::{Case, effect, told},
+        job::{
+            NoteKind,
+            case::{Case, effect, told},
+        },
     };
 
     /// A job that is stopped with a savepoint: the request was accepted.
@@ -360,7 +384,11 @@ mod tests {
         // A list that is older than the failure may hide that the job was stopped before.
         assert!(case.still("stop/confirm-failure").wants.confirm);
         case.confirmed = true;
-        case.persist("stop/failed");
+        let plan = case.persist("stop/failed");
+        assert_eq!(
+            (plan.notes[0].kind, plan.notes[0].reason),
+            (NoteKind::Warning, Reason::SavepointFailed)
+        );
         assert_eq!(
             told(&case.status),
             "Suspending/SavepointFailed Ready=False Reconciling Running=True"
@@ -375,5 +403,47 @@ mod tests {
         case.persist("stop/intend");
         assert_ne!(id(&case), before);
         assert_eq!(effect(&case.still("stop/send")), "Stop");
+    }
+
+    #[test]
+    fn a_stop_waits_until_all_tasks_run_and_one_that_came_too_early_counts_for_nothing() {
+        // Nothing is begun before.
+        let mut case = Case::running();
+        case.jobs[0].tasks_run = false;
+        case.edit(|spec| {
+            spec.upgrade_mode = UpgradeMode::Savepoint;
+            spec.state = DesiredState::Suspended;
+        });
+        case.persist("end/waits");
+        assert_eq!(
+            told(&case.status),
+            "Suspending/Suspended Ready=False Reconciling Running=True"
+        );
+        case.jobs[0].tasks_run = true;
+        case.persist("stop/intend");
+        // A task failed in between: the request stays.
+        case.jobs[0].tasks_run = false;
+        case.still("stop/not-running");
+        case.jobs[0].tasks_run = true;
+        assert_eq!(effect(&case.still("stop/send")), "Stop");
+        case.task.stop_unsent = None;
+        case.task.stop_sent = Some((id(&case), case.now, StopAnswer::Accepted));
+        let (first, tries) = (id(&case), case.status.stop().unwrap().tries);
+        hear(&mut case, StopSeen::TooEarly);
+        assert!(case.still("stop/confirm-failure").wants.confirm);
+        case.confirmed = true;
+        let plan = case.persist("stop/too-early");
+        assert_eq!(plan.notes, []);
+        assert_eq!(
+            told(&case.status),
+            "Suspending/Suspended Ready=False Reconciling Running=True"
+        );
+        case.wait(2);
+        case.jobs[0].tasks_run = false;
+        case.still("stop/not-running");
+        case.jobs[0].tasks_run = true;
+        case.persist("stop/intend");
+        assert_ne!(id(&case), first);
+        assert_eq!(case.status.stop().unwrap().tries, tries);
     }
 }

@@ -281,7 +281,9 @@ fn transition(old: &JobStatus, new: &JobStatus) -> Option<Note> {
         return None;
     }
     let stalled = condition::find(&new.conditions, ConditionType::Stalled).is_some();
-    let warning = stalled || new.phase == Some(Phase::Unknown);
+    // A savepoint that failed is tried again, and somebody should know.
+    let failed = reason == Reason::SavepointFailed;
+    let warning = stalled || failed || new.phase == Some(Phase::Unknown);
     let kind = if warning { NoteKind::Warning } else { NoteKind::Normal };
     if recovered(old, new) {
         return Some(Note {

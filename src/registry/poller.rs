@@ -121,6 +121,7 @@ impl Poller {
             state: job.state,
             start_time: job.start_time(),
             end_time: job.end_time(),
+            tasks_run: job.tasks_run,
         });
         let snapshot = Arc::new(Snapshot::new(begun, jobs.collect()));
         let changed = changed_owners(&before.snapshot, &snapshot);

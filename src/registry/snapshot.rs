@@ -100,6 +100,7 @@ mod tests {
             state,
             start_time: None,
             end_time: None,
+            tasks_run: true,
         }
     }
 

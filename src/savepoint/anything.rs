@@ -20,6 +20,7 @@ use crate::{
         status::{CancelIntent, CancelPurpose},
     },
     flink::{Checkpoints, FailureKind, JobState, SavepointState, SavepointStatus as Told, TriggerId},
+    job::JobSeen,
 };
 
 // Boxed, since the strategies are large and test threads have small stacks.
@@ -242,6 +243,8 @@ fn around() -> Any<Case> {
     let states = [
         JobState::Running,
         JobState::Running,
+        JobState::Running,
+        JobState::Running,
         JobState::Finished,
         JobState::Restarting,
     ];
@@ -256,9 +259,9 @@ fn around() -> Any<Case> {
         ),
         (
             one(&reach),
-            option::weighted(0.9, one(&states)),
-            one(&[Some(P1), Some(P2), None]),
-            any::<bool>(),
+            option::weighted(0.9, (one(&states), prop::bool::weighted(0.9))),
+            one(&[Some(P1), Some(P1), Some(P1), Some(P2), None]),
+            prop::bool::weighted(0.8),
         ),
         (
             one(&sessions),
@@ -284,7 +287,11 @@ fn around() -> Any<Case> {
                     });
                 }
                 case.reach = reach;
-                case.jobs = state.map(|state| seen(job_id(), state)).into_iter().collect();
+                let listed = |(state, tasks_run)| JobSeen {
+                    tasks_run,
+                    ..seen(job_id(), state)
+                };
+                case.jobs = state.map(listed).into_iter().collect();
                 case.job_manager = job_manager;
                 case.identified = identified;
                 case.sessions = sessions;

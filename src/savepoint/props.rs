@@ -18,7 +18,7 @@ use crate::{
         condition::{self, MAX_MESSAGE},
         savepoint_status::{MAX_ABANDONED, MAX_USERS},
     },
-    flink::{JobState, SavepointStatus as Told, lies_under},
+    flink::{SavepointStatus as Told, lies_under},
     plan::Next,
 };
 
@@ -177,7 +177,7 @@ proptest! {
             prop_assert_eq!(seen.status.session.as_deref().unwrap_or_default(), &request.session);
             prop_assert!(seen.finalizer && seen.now <= request.intent.not_after, "{}", plan.rule);
             // To the process that it was meant for, while the job runs on it: there the id is worth something.
-            let running = seen.jobs.iter().any(|job| job.id == request.intent.job_id && job.state == JobState::Running);
+            let running = seen.jobs.iter().any(|job| job.id == request.intent.job_id && job.takes_savepoints());
             prop_assert!(matches!(seen.reach, Reach::Up) && running, "{}", plan.rule);
             prop_assert_eq!(seen.job_manager, Some(request.intent.job_manager.as_str()), "{}", plan.rule);
         }

@@ -70,12 +70,19 @@ fn running<'o>(o: &'o Observed<'o>, job: &'o Job<'o>, job_id: JobId) -> Readines
         ClusterView::Down(refusal) => return Readiness::Waits(refusal.clone()),
         ClusterView::Up(cluster) => cluster,
     };
-    match cluster.job(job_id).map(|seen| seen.state) {
-        Some(JobState::Running) => Readiness::Runs { job, job_id, cluster },
+    match cluster.job(job_id) {
+        Some(seen) if seen.takes_savepoints() => Readiness::Runs { job, job_id, cluster },
         // What its end means is for the job resource to say.
-        Some(state) if state.is_globally_terminal() => by_phase(job),
-        Some(state) => {
-            let message = format!("Flink says that the job is {state}; the savepoint is taken when it runs");
+        Some(seen) if !seen.is_live() => by_phase(job),
+        Some(seen) => {
+            let message = if seen.state == JobState::Running {
+                "not all tasks of the job run; the savepoint is taken when they do".to_owned()
+            } else {
+                format!(
+                    "Flink says that the job is {}; the savepoint is taken when it runs",
+                    seen.state
+                )
+            };
             Readiness::Waits(Refusal::new(Reason::Restarting, message))
         }
         None => {

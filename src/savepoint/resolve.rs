@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     api::{Reason, SavepointPhase, savepoint_status::TriggerIntent},
-    flink::{JobState, SavepointState, SavepointStatus as Told},
+    flink::{SavepointState, SavepointStatus as Told},
     job::{Refusal, SUBMIT_WITHIN, after},
 };
 
@@ -181,10 +181,10 @@ fn lost(o: &Observed<'_>, trigger: &TriggerIntent, cluster: &Cluster<'_>, polled
         .map_or(trigger.decided, |time| time.max(trigger.decided));
     let remembered = o.now < after(begun, cluster.facts.remembered);
     if remembered && cluster.job_manager == Some(trigger.job_manager.as_str()) {
-        match cluster.job(trigger.job_id).map(|job| job.state) {
-            Some(JobState::Running) if !is_ending(o) => return send(o, trigger),
+        match cluster.job(trigger.job_id) {
+            Some(job) if job.takes_savepoints() && !is_ending(o) => return send(o, trigger),
             // A request that is late may still find it running.
-            Some(state) if !state.is_globally_terminal() => {
+            Some(job) if job.is_live() => {
                 return stands(o, "resolve/not-running").at(after(o.now, SOON));
             }
             Some(_) | None => {}
@@ -235,7 +235,10 @@ mod tests {
         ready,
     };
     use super::*;
-    use crate::{api::status::CancelPurpose, flink::TriggerId};
+    use crate::{
+        api::status::CancelPurpose,
+        flink::{JobState, TriggerId},
+    };
 
     fn no_answer() -> TriggerOutcome {
         TriggerOutcome::Unknown(refusal(Reason::ClusterUnreachable))

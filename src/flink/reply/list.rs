@@ -25,6 +25,28 @@ pub struct JobOverview {
     /// When its state or a task's state last changed, in milliseconds since 1970.
     #[serde(rename = "last-modification", default)]
     pub modified_millis: i64,
+    /// Whether all its tasks run, or have finished; true where Flink does not tell.
+    #[serde(rename = "tasks", default = "untold", deserialize_with = "all_run")]
+    pub tasks_run: bool,
+}
+
+const fn untold() -> bool {
+    true
+}
+
+/// Reads `{"total": 2, "running": 1, "finished": 1, …}`.
+fn all_run<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    #[derive(Deserialize)]
+    struct Tasks {
+        #[serde(default)]
+        total: u32,
+        #[serde(default)]
+        running: u32,
+        #[serde(default)]
+        finished: u32,
+    }
+    let tasks = Tasks::deserialize(deserializer)?;
+    Ok(tasks.total > 0 && tasks.running.saturating_add(tasks.finished) >= tasks.total)
 }
 
 impl JobOverview {
@@ -63,5 +85,31 @@ impl<'de> Deserialize<'de> for JobState {
             }
         }
         deserializer.deserialize_str(Word)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_tasks_run_when_none_is_missing_and_where_nothing_is_told() {
+        let rows = [
+            (r#","tasks":{"total":2,"created":0,"running":2,"finished":0}"#, true),
+            (r#","tasks":{"total":2,"running":1,"finished":1}"#, true),
+            (
+                r#","tasks":{"total":2,"running":1,"finished":0,"initializing":1}"#,
+                false,
+            ),
+            (r#","tasks":{"total":2,"scheduled":2,"running":0,"finished":0}"#, false),
+            // Before its graph is made, a job has none.
+            (r#","tasks":{"total":0,"running":0,"finished":0}"#, false),
+            ("", true),
+        ];
+        for (tasks, expected) in rows {
+            let text = format!(r#"{{"jid":"91792b5b58e34ec4b6c17be22d869fc9","state":"RUNNING"{tasks}}}"#);
+            let job: JobOverview = serde_json::from_str(&text).unwrap();
+            assert_eq!(job.tasks_run, expected, "{tasks}");
+        }
     }
 }

@@ -169,6 +169,7 @@ pub(super) fn task(task: Any<Task>) -> Any<Task> {
         Just(StopSeen::InProgress),
         path().prop_map(StopSeen::Taken),
         text().prop_map(StopSeen::Failed),
+        Just(StopSeen::TooEarly),
         Just(StopSeen::Unknown),
         refusal().prop_map(StopSeen::NotAsked),
     ];

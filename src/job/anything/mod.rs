@@ -50,12 +50,14 @@ fn input<T: Clone + std::fmt::Debug + 'static>(ready: impl Strategy<Value = T> +
 
 fn seen() -> Any<JobSeen> {
     let state = prop_oneof![1 => Just(JobState::Running), 2 => one(&STATES)];
-    (job_id(), state, option::of(moment()), option::of(moment()))
-        .prop_map(|(id, state, start_time, end_time)| JobSeen {
+    let tasks_run = prop_oneof![1 => Just(false), 3 => Just(true)];
+    (job_id(), state, option::of(moment()), option::of(moment()), tasks_run)
+        .prop_map(|(id, state, start_time, end_time, tasks_run)| JobSeen {
             id,
             state,
             start_time,
             end_time,
+            tasks_run,
         })
         .boxed()
 }

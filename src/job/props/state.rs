@@ -8,13 +8,13 @@ use super::super::{
 use super::{deeds, is_up, listed, live_run, submission, turns};
 use crate::{
     api::{JobStatus, intent::StopIntent, job::UpgradeMode, state::Resume, status::RunOutcome},
-    flink::{JobState, lies_under},
+    flink::lies_under,
 };
 
 /// Whether Flink said that the stop failed: now, or before it was put off.
 fn has_failed(seen: &Case, stop: &StopIntent) -> bool {
     let answered = matches!(&seen.task.stop_sent, Some((id, _, StopAnswer::Refused(_))) if *id == stop.trigger_id);
-    let heard = matches!(&seen.task.stop_seen, Some((id, _, StopSeen::Failed(_))) if *id == stop.trigger_id);
+    let heard = matches!(&seen.task.stop_seen, Some((id, _, StopSeen::Failed(_) | StopSeen::TooEarly)) if *id == stop.trigger_id);
     stop.due.is_some() || answered || heard
 }
 
@@ -80,8 +80,8 @@ proptest! {
                 (sent.job_id, sent.trigger_id, &sent.directory, sent.format, sent.not_after),
                 (stop.job_id, stop.trigger_id, &stop.directory, stop.format, after(stop.decided, SUBMIT_WITHIN))
             );
-            let state = listed(&seen, stop.job_id).map(|job| job.state);
-            prop_assert_eq!((state, live_run(&seen.status)), (Some(JobState::Running), Some(stop.job_id)));
+            let takes_savepoints = listed(&seen, stop.job_id).is_some_and(JobSeen::takes_savepoints);
+            prop_assert_eq!((takes_savepoints, live_run(&seen.status)), (true, Some(stop.job_id)));
             prop_assert!(seen.now <= sent.not_after && stop.location.is_none() && stop.due.is_none());
         }
     }

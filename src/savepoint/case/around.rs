@@ -48,6 +48,7 @@ pub(in crate::savepoint) fn seen(id: JobId, state: JobState) -> JobSeen {
         state,
         start_time: None,
         end_time: None,
+        tasks_run: state == JobState::Running,
     }
 }
 

@@ -93,6 +93,7 @@ pub async fn the_details_of_a_running_job(flink: &Target) {
         details = flink.client.job(id).await.unwrap();
     }
     assert!(details.all_tasks_running, "{details:?}");
+    assert!(flink.reaches(id, JobState::Running).await.tasks_run);
     assert_eq!((details.name.as_str(), details.parallelism), ("counter", Some(1)));
     assert_eq!(details.start_time, listed.start_time());
     let entered: Vec<JobState> = details.entered.keys().copied().collect();
@@ -131,9 +132,10 @@ pub async fn a_job_without_slots_is_running_all_the_same(flink: &Target) {
         ..RunRequest::new(id)
     };
     assert_eq!(flink.client.run_jar(&jar, &run, PATIENCE).await, Ok(RunReply::Started));
-    flink.reaches(id, JobState::Running).await;
+    let listed = flink.reaches(id, JobState::Running).await;
     let details = flink.client.job(id).await.unwrap();
     assert_eq!((details.parallelism, details.all_tasks_running), (Some(20), false));
+    assert!(!listed.tasks_run, "{listed:?}");
     flink.stop(id).await;
 }
 

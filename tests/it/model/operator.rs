@@ -142,6 +142,7 @@ impl World {
                             state: *state,
                             start_time: None,
                             end_time: None,
+                            tasks_run: true,
                         })
                         .collect(),
                     job_manager: Some(&name),

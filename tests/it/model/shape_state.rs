@@ -197,6 +197,7 @@ impl Shape<'_> {
             Some(StopSeen::Failed(_)) => 3,
             Some(StopSeen::Unknown) => 4,
             Some(StopSeen::NotAsked(_)) => 5,
+            Some(StopSeen::TooEarly) => 6,
         });
         if let (Some((_, sent, _)), Some((_, heard, _))) = (sent, heard) {
             self.flag(sent > heard);
