@@ -12,19 +12,30 @@ const KEYS: [&str; 2] = ["execution.checkpointing.savepoint-dir", "state.savepoi
 /// What Flink adds to a directory: `/savepoint-<6 digits>-<12 digits>`.
 const FLINKS_OWN: usize = 32;
 
-/// The directory that the savepoints of a job go under: that of the policy, of the job's configuration, of the cluster's.
-pub(super) fn base(o: &Observed<'_>) -> Result<String, Refusal> {
+fn of_policy<'o>(o: &'o Observed<'_>) -> Option<&'o str> {
     let policy = o.spec.savepoint_policy.as_ref();
+    policy.and_then(|policy| policy.directory.as_deref())
+}
+
+fn of_configuration<'o>(o: &'o Observed<'_>) -> Option<&'o str> {
     let configuration = match &o.program {
         Input::Ready(program) => &program.configuration,
         Input::Pending | Input::Refused(_) | Input::Retrying(_) => &o.spec.flink_configuration,
     };
-    let own = || KEYS.iter().find_map(|key| configuration.get(*key)).map(String::as_str);
+    KEYS.iter().find_map(|key| configuration.get(*key)).map(String::as_str)
+}
+
+/// Whether the job's configuration names it with variables whose values are not known yet.
+pub(super) fn is_unexpanded(o: &Observed<'_>) -> bool {
+    of_policy(o).is_none()
+        && !matches!(o.program, Input::Ready(_))
+        && of_configuration(o).is_some_and(|directory| directory.contains("${"))
+}
+
+/// The directory that the savepoints of a job go under: that of the policy, of the job's configuration, of the cluster's.
+pub(super) fn base(o: &Observed<'_>) -> Result<String, Refusal> {
     let clusters = || o.up().and_then(|cluster| cluster.savepoint_directory);
-    let directory = policy
-        .and_then(|policy| policy.directory.as_deref())
-        .or_else(own)
-        .or_else(clusters);
+    let directory = of_policy(o).or_else(|| of_configuration(o)).or_else(clusters);
     let directory = directory.map(str::trim).filter(|directory| !directory.is_empty());
     let directory = directory.ok_or_else(|| {
         Refusal::new(
@@ -69,9 +80,13 @@ pub(super) fn of_stop(o: &Observed<'_>, base: &str, job_id: JobId, trigger_id: T
 
 #[cfg(test)]
 mod tests {
-    use super::super::case::{Case, effect, told};
+    use super::super::{
+        Input,
+        case::{Case, effect, refusal, told},
+    };
     use crate::{
         api::{
+            Reason,
             job::{DesiredState, Restore, RestoreFrom, UpgradeMode},
             status::RunOutcome,
         },
@@ -147,6 +162,29 @@ mod tests {
                 assert_eq!(case.status.submission(), None, "{path}");
             }
         }
+    }
+
+    #[test]
+    fn a_directory_with_variables_is_not_used_before_they_are_looked_up() {
+        let mut case = Case::running();
+        case.edit(|spec| {
+            spec.upgrade_mode = UpgradeMode::Savepoint;
+            spec.state = DesiredState::Suspended;
+            let key = "execution.checkpointing.savepoint-dir".to_owned();
+            spec.flink_configuration.insert(key, "s3://b/${TEAM}".to_owned());
+        });
+        case.program = Input::Pending;
+        let plan = case.persist("end/waits");
+        assert!(plan.wants.program);
+        case.program = Input::Refused(refusal(Reason::UndefinedVariable));
+        case.persist("follow/refused");
+        assert_eq!(
+            told(&case.status),
+            "Running/UndefinedVariable Ready=False Stalled Running=True"
+        );
+        // What was expanded is used, and so is the policy's, which needs no variables.
+        case.program = Input::Ready(());
+        case.persist("stop/intend");
     }
 
     #[test]

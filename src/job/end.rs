@@ -60,6 +60,20 @@ pub(super) fn savepoint(o: &Observed<'_>, status: JobStatus, job: &JobSeen, purp
             "a Savepoint of the job is being taken, which a stop would break off; the job is stopped after it";
         return wait(o, status, job, purpose, message);
     }
+    if directory::is_unexpanded(o) {
+        let wants = Wants {
+            program: true,
+            ..Wants::default()
+        };
+        let plan = match &o.program {
+            Input::Refused(refusal) => refuse(o, status, job, purpose, refusal),
+            Input::Ready(_) | Input::Pending | Input::Retrying(_) => {
+                let message = "looks up the variables of the directory that savepoints go to";
+                wait(o, status, job, purpose, message)
+            }
+        };
+        return plan.want(wants);
+    }
     stop::intend(o, status, job, purpose, 1)
 }
 
