@@ -27,6 +27,32 @@ struct Jobs {
     jobs: Vec<Job>,
 }
 
+#[derive(Deserialize)]
+struct Setting {
+    key: String,
+    value: String,
+}
+
+#[derive(Deserialize)]
+struct Checkpoints {
+    latest: Latest,
+}
+
+#[derive(Deserialize)]
+struct Latest {
+    restored: Option<Restored>,
+}
+
+/// What a job was restored from.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Restored {
+    /// The folder, as Flink spells it.
+    #[serde(rename = "external_path")]
+    pub(crate) path: String,
+    /// Whether it is a savepoint.
+    pub(crate) is_savepoint: bool,
+}
+
 /// A job, as Flink lists it.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Job {
@@ -87,6 +113,21 @@ impl Session {
         let mut listed = self.get::<Jobs>("/jobs/overview").await?.jobs;
         listed.retain(|job| !matches!(job.state.as_str(), "FINISHED" | "CANCELED" | "FAILED"));
         Ok(listed)
+    }
+
+    /// Whether its configuration names a directory for savepoints.
+    pub(crate) async fn keeps_savepoints(&self) -> Result<bool, Failure> {
+        let settings: Vec<Setting> = self.get("/jobmanager/config").await?;
+        // The second is its name in Flink 1.x.
+        let keys = ["execution.checkpointing.savepoint-dir", "state.savepoints.dir"];
+        let named = |setting: &Setting| keys.contains(&setting.key.as_str()) && !setting.value.trim().is_empty();
+        Ok(settings.iter().any(named))
+    }
+
+    /// What a job was restored from; None for one that began empty.
+    pub(crate) async fn restored(&self, job: JobId) -> Result<Option<Restored>, Failure> {
+        let checkpoints: Checkpoints = self.get(&format!("/jobs/{job}/checkpoints")).await?;
+        Ok(checkpoints.latest.restored)
     }
 
     /// How many submissions Flink accepted since it started, by its own log.

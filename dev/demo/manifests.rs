@@ -2,11 +2,11 @@
 
 use std::{fs, path::Path, time::Duration};
 
-use flink_job_operator::api::{self, FlinkSession, FlinkSessionJob};
+use flink_job_operator::api::{self, FlinkSession, FlinkSessionJob, Savepoint};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::{
     Api, Client, ResourceExt,
-    api::{DeleteParams, Patch, PatchParams},
+    api::{DeleteParams, ListParams, Patch, PatchParams},
     runtime::wait::{await_condition, conditions},
 };
 use serde::de::DeserializeOwned;
@@ -16,6 +16,7 @@ use crate::Failure;
 
 const MANAGER: &str = "cargo-demo";
 const ESTABLISHED_WITHIN: Duration = Duration::from_secs(30);
+const TICK: Duration = Duration::from_millis(100);
 
 /// Installs the CRDs, as `kubectl apply --server-side -f crds/` does. Returns the kinds.
 pub(crate) async fn install_crds(client: &Client) -> Result<Vec<String>, Failure> {
@@ -45,12 +46,21 @@ pub(crate) struct Examples {
 }
 
 impl Examples {
-    /// Puts the addresses into the manifests.
-    pub(crate) fn new(client: &Client, namespace: &str, flink_url: &str, jar_url: &str) -> Result<Self, Failure> {
+    /// Puts the addresses into the manifests. A cluster that names no directory for savepoints runs the job without them.
+    pub(crate) fn new(
+        client: &Client,
+        namespace: &str,
+        flink_url: &str,
+        jar_url: &str,
+        savepoints: bool,
+    ) -> Result<Self, Failure> {
         let mut session: Value = serde_saphyr::from_str(include_str!("../../examples/session.yaml"))?;
         let mut job: Value = serde_saphyr::from_str(include_str!("../../examples/job.yaml"))?;
         put(&mut session, "/spec/endpoint", json!({ "url": flink_url }))?;
         put(&mut job, "/spec/job/jarURI", json!(jar_url))?;
+        if !savepoints {
+            put(&mut job, "/spec/upgradeMode", json!("Stateless"))?;
+        }
         for manifest in [&mut session, &mut job] {
             let meta = manifest.pointer_mut("/metadata").and_then(Value::as_object_mut);
             meta.ok_or("an example has no metadata")?
@@ -105,15 +115,47 @@ impl Examples {
         apply(&self.jobs(), &self.job).await
     }
 
-    /// Deletes both, where they are there, without waiting.
-    pub(crate) async fn delete(&self) -> Result<(), Failure> {
-        delete(&self.jobs(), name(&self.job)?).await?;
-        delete(&self.sessions(), name(&self.session)?).await
+    /// The savepoints of the namespace.
+    fn savepoints(&self) -> Api<Savepoint> {
+        Api::namespaced(self.client.clone(), &self.namespace)
     }
 
-    /// Whether the session is gone.
-    pub(crate) async fn session_gone(&self) -> Result<bool, Failure> {
-        Ok(self.sessions().get_opt(name(&self.session)?).await?.is_none())
+    /// Deletes everything and waits until it is gone: the job, its savepoints with their files, and the session, in the
+    /// order in which each is needed no more.
+    pub(crate) async fn delete(&self) -> Result<(), Failure> {
+        let job = name(&self.job)?;
+        delete(&self.jobs(), job).await?;
+        while self.jobs().get_opt(job).await?.is_some() {
+            tokio::time::sleep(TICK).await;
+        }
+        self.dispose(job).await?;
+        let session = name(&self.session)?;
+        delete(&self.sessions(), session).await?;
+        while self.sessions().get_opt(session).await?.is_some() {
+            tokio::time::sleep(TICK).await;
+        }
+        Ok(())
+    }
+
+    /// Deletes the savepoints of a job, and their files.
+    async fn dispose(&self, job: &str) -> Result<(), Failure> {
+        let savepoints = self.savepoints();
+        let of_job = |savepoint: &Savepoint| savepoint.spec.job_ref.as_ref().is_some_and(|found| found.name == job);
+        let mut left: Vec<_> = savepoints.list(&ListParams::default()).await?.items;
+        left.retain(of_job);
+        let with_files = json!({ "spec": { "deletionPolicy": "Dispose" } });
+        for savepoint in &left {
+            let name = savepoint.name_any();
+            let params = PatchParams::default();
+            savepoints.patch(&name, &params, &Patch::Merge(&with_files)).await?;
+            delete(&savepoints, &name).await?;
+        }
+        while !left.is_empty() {
+            tokio::time::sleep(TICK).await;
+            left = savepoints.list(&ListParams::default()).await?.items;
+            left.retain(of_job);
+        }
+        Ok(())
     }
 }
 

@@ -69,6 +69,8 @@ fn on_interrupt() -> CancellationToken {
 struct Stage {
     operator: Operator,
     examples: Examples,
+    /// Whether Flink says where savepoints go. One of somebody else may not.
+    savepoints: bool,
     _jar: Jar,
     session: Session,
     cluster: Cluster,
@@ -88,7 +90,8 @@ impl Stage {
         let client = cluster.client().await?;
         let kinds = install_crds(&client).await?;
         show.done("CRDs", &kinds.join(", "));
-        let examples = Examples::new(&client, &arguments.namespace, session.url(), &jar.url)?;
+        let savepoints = session.keeps_savepoints().await?;
+        let examples = Examples::new(&client, &arguments.namespace, session.url(), &jar.url, savepoints)?;
         examples.refuse_existing().await?;
         let operator = Operator::start(arguments, &cluster, &session, &jar).await?;
         show.done("Operator", "runs on this machine");
@@ -96,6 +99,7 @@ impl Stage {
         Ok(Self {
             operator,
             examples,
+            savepoints,
             _jar: jar,
             session,
             cluster,
@@ -115,17 +119,10 @@ impl Stage {
         if matches!(self.cluster, Cluster::Own(_)) {
             return Ok(());
         }
-        show.line("Deleting the demo's job and session …");
-        self.examples.delete().await?;
-        let gone = async {
-            while !self.examples.session_gone().await? {
-                tokio::time::sleep(TICK).await;
-            }
-            Ok(())
-        };
-        let late = "the demo's resources are not gone yet: remove them with `kubectl delete fsj,fses --all`, and their \
-                    finalizers where no operator runs";
-        tokio::time::timeout(CLEAN_WITHIN, gone)
+        show.line("Deleting the demo's job, savepoints and session …");
+        let late = "the demo's resources are not gone yet: remove them with `kubectl delete fsj,fsp,fses --all`, and \
+                    their finalizers where no operator runs";
+        tokio::time::timeout(CLEAN_WITHIN, self.examples.delete())
             .await
             .unwrap_or_else(|_| Err(late.into()))
     }
@@ -183,7 +180,35 @@ impl<'a> Act<'a> {
             job.is_some_and(|job| job.metadata.generation >= changed.metadata.generation && story::runs_as_asked(job))
         })
         .await?;
-        self.flink_agrees(2).await
+        self.flink_agrees(2).await?;
+        self.state_was_kept().await
+    }
+
+    /// Asks Flink itself: the new job was restored from the savepoint that the old one was stopped with.
+    async fn state_was_kept(&mut self) -> Result<(), Failure> {
+        if !self.stage.savepoints {
+            let why = "this Flink names no directory for savepoints (execution.checkpointing.savepoint-dir)";
+            self.show.done("State was not kept", why);
+            return Ok(());
+        }
+        let status = self.status();
+        let state = status.state.unwrap_or_default();
+        let intended = state
+            .restored_from
+            .ok_or("the status does not say what the job was restored from")?;
+        let job = status.job_id.ok_or("the status has no JobID")?;
+        match self.stage.session.restored(job).await? {
+            Some(restored) if restored.is_savepoint && restored.path == intended.path => {
+                self.show
+                    .done("Its state was kept", &format!("restored from {}", restored.path));
+                Ok(())
+            }
+            restored => Err(format!(
+                "the job was to be restored from {}, and Flink says that it was restored from {restored:?}",
+                intended.path
+            )
+            .into()),
+        }
     }
 
     async fn delete(&mut self) -> Result<(), Failure> {
@@ -196,14 +221,10 @@ impl<'a> Act<'a> {
             return Err(format!("the resource is gone, but job {} is still {}", job.jid, job.state).into());
         }
         self.show.done("Flink agrees", "no job runs");
-        self.stage.examples.delete().await?;
-        let deadline = Instant::now() + STEP_WITHIN;
-        while !self.stage.examples.session_gone().await? {
-            if Instant::now() > deadline {
-                return Err(format!("the FlinkSession was not deleted in {STEP_WITHIN:?}").into());
-            }
-            tokio::time::sleep(TICK).await;
-        }
+        let deleted = tokio::time::timeout(STEP_WITHIN, self.stage.examples.delete()).await;
+        deleted.map_err(|_| format!("the savepoints and the FlinkSession were not deleted in {STEP_WITHIN:?}"))??;
+        self.show
+            .done("All is deleted", "the savepoints with their files, and the session");
         Ok(())
     }
 
@@ -339,7 +360,7 @@ impl<'a> Act<'a> {
             show.command(&setup);
         }
         for command in [
-            "kubectl get fsj,fses".to_owned(),
+            "kubectl get fsj,fses,fsp".to_owned(),
             "kubectl get fsj -w -o wide".to_owned(),
             format!("kubectl describe fsj {}", self.name),
             format!("kubectl edit fsj {}      # change spec.job.args", self.name),

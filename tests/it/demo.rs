@@ -1,12 +1,12 @@
 //! `cargo demo` on a cluster of one's own, to its end and until Ctrl-C. CI runs it on servers that it starts itself.
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
 };
 
 use devcluster::{ControlPlane, Flink, FlinkOptions, skip_real};
-use flink_job_operator::api::{FlinkSession, FlinkSessionJob};
+use flink_job_operator::api::{FlinkSession, FlinkSessionJob, Savepoint};
 use kube::{Api, api::ListParams};
 use tokio::io::{AsyncBufReadExt, BufReader};
 
@@ -25,6 +25,14 @@ async fn demo() -> PathBuf {
     let status = build.current_dir(env!("CARGO_MANIFEST_DIR")).status().await.unwrap();
     assert!(status.success(), "{status}");
     profile.join("examples/demo")
+}
+
+/// The files in a folder, at any depth.
+fn files_under(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let (folders, mut files): (Vec<_>, Vec<_>) = entries.partition(|path| path.is_dir());
+    files.extend(folders.iter().flat_map(|folder| files_under(folder)));
+    files
 }
 
 #[tokio::test]
@@ -72,10 +80,21 @@ async fn the_demo_plays_on_a_cluster_of_yours_and_leaves_nothing_but_the_crds() 
         .unwrap();
     let output = String::from_utf8(played.stdout).unwrap();
     assert!(played.status.success(), "{output}");
-    for words in ["Running    attempt 1", "Running    attempt 2", "the resource is gone"] {
+    for words in [
+        "Running    attempt 1",
+        "Running    attempt 2",
+        "Its state was kept",
+        "the resource is gone",
+    ] {
         assert!(output.contains(words), "{words}: {output}");
     }
     assert_eq!(jobs.list(&ListParams::default()).await.unwrap().items.len(), 0);
+    let savepoints: Api<Savepoint> = Api::all(client.clone());
+    assert_eq!(savepoints.list(&ListParams::default()).await.unwrap().items.len(), 0);
+    assert_eq!(
+        files_under(&flink.directory().join("savepoints")),
+        Vec::<PathBuf>::new()
+    );
     let sessions: Api<FlinkSession> = Api::all(client);
     assert_eq!(sessions.list(&ListParams::default()).await.unwrap().items.len(), 0);
     assert_eq!(flink.submissions().unwrap().len(), 4, "two of each demo");
