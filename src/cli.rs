@@ -74,7 +74,7 @@ struct Run {
     #[arg(long, value_name = "URL")]
     allowed_endpoint: Vec<UrlPrefix>,
     /// Where the savepoints and checkpoints of a namespace may be: NAMESPACE=URI/. Without one, its resources may name any
-    /// path. Repeatable.
+    /// path. What lies under one in S3, the operator looks up, if it may read and list it. Repeatable.
     #[arg(long, value_name = "PREFIX")]
     state_prefix: Vec<StatePrefix>,
     /// Where notifications may go (a prefix: origin and whole path segments), plain http and private hosts included. Without

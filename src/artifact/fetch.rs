@@ -225,13 +225,23 @@ impl Fetcher {
     /// # Errors
     /// Why the store did not say.
     pub async fn has_object(&self, bucket: &str, key: &str) -> Result<bool, ArtifactError> {
-        let Some(objects) = &self.shared.objects else {
-            return Err(ArtifactError::Unreachable {
-                at: format!("s3://{bucket}/{key}"),
-                why: "the operator is not set up to read object stores".to_owned(),
-            });
-        };
-        objects.has(bucket, key).await
+        self.objects(bucket, key)?.has(bucket, key).await
+    }
+
+    /// The names of the folders in a folder. The caller has made sure that whoever asks may know.
+    ///
+    /// # Errors
+    /// Why the store did not say.
+    pub async fn folders(&self, bucket: &str, folder: &str) -> Result<Vec<String>, ArtifactError> {
+        self.objects(bucket, folder)?.folders(bucket, folder).await
+    }
+
+    fn objects(&self, bucket: &str, key: &str) -> Result<&Objects, ArtifactError> {
+        let objects = self.shared.objects.as_ref();
+        objects.ok_or_else(|| ArtifactError::Unreachable {
+            at: format!("s3://{bucket}/{key}"),
+            why: "the operator is not set up to read object stores".to_owned(),
+        })
     }
 
     /// The jar for a job whose class is on the cluster already: [`stub_jar`] as a file.

@@ -126,6 +126,17 @@ impl Objects {
         }
     }
 
+    /// The names of the folders in a folder.
+    pub(super) async fn folders(&self, bucket: &str, folder: &str) -> Result<Vec<String>, ArtifactError> {
+        let at = format!("s3://{bucket}/{folder}/");
+        let prefix = Path::parse(folder).map_err(|_| UriError::Key)?;
+        let store = self.store(bucket).map_err(|error| failure(&at, &error))?;
+        let listed = self.within(&at, store.list_with_delimiter(Some(&prefix))).await?;
+        let listed = listed.map_err(|error| failure(&at, &error))?;
+        let name = |path: &Path| path.filename().map(str::to_owned);
+        Ok(listed.common_prefixes.iter().filter_map(name).collect())
+    }
+
     async fn within<T>(&self, at: &str, reply: impl Future<Output = T>) -> Result<T, ArtifactError> {
         let limit = self.policy.connect_timeout + self.policy.reply_timeout;
         tokio::time::timeout(limit, reply)

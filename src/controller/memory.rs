@@ -75,6 +75,8 @@ pub struct Memory {
     pub(super) savepoints: Option<SavepointsRead>,
     /// When one of them changed last.
     pub(super) savepoints_changed: Option<Instant>,
+    /// The newest checkpoint that the store has of a job, by the folder that was looked into.
+    pub(super) stored: Option<(String, Input<Option<String>>)>,
     /// The savepoint that was made a resource, by its path.
     pub kept: Option<(String, Result<String, Refusal>)>,
 }

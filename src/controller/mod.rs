@@ -28,6 +28,7 @@ mod restorable;
 mod savepoint;
 mod session;
 mod state;
+mod stored;
 mod sweep;
 mod told;
 mod wants;

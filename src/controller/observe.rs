@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Instant};
 use jiff::Timestamp;
 use kube::{ResourceExt, runtime::reflector::ObjectRef};
 
-use super::{context::Context, memory::Memory, program, restorable, told};
+use super::{context::Context, memory::Memory, program, restorable, stored, told};
 use crate::{
     api::{FlinkSession, FlinkSessionJob, JobStatus, Reason, job::SlotCheck, keys::JOB_FINALIZER, state::RestorePoint},
     flink::{JarId, JobId, UidHash},
@@ -36,6 +36,7 @@ pub(super) struct Inputs {
     status: JobStatus,
     seen: Input<Arc<StateSeen>>,
     savepoints: Input<Arc<Vec<SavepointKnown>>>,
+    stored: Input<Option<String>>,
     newest_savepoint: Option<RestorePoint>,
     savepoint_under_way: bool,
 }
@@ -93,6 +94,7 @@ impl Inputs {
             refused: told::refused(ctx, &job.spec),
             seen: memory.seen,
             savepoints: memory.savepoints,
+            stored: memory.stored,
             newest_savepoint,
             savepoint_under_way,
             status,
@@ -150,6 +152,7 @@ impl Inputs {
                 Input::Refused(refusal) => Input::Refused(refusal.clone()),
                 Input::Retrying(refusal) => Input::Retrying(refusal.clone()),
             },
+            stored: self.stored.clone(),
             newest_savepoint: self.newest_savepoint.clone(),
             savepoint_under_way: self.savepoint_under_way,
             namespace_terminating: self.namespace_terminating,
@@ -233,6 +236,7 @@ struct Remembered {
     task: Task,
     seen: Input<Arc<StateSeen>>,
     savepoints: Input<Arc<Vec<SavepointKnown>>>,
+    stored: Input<Option<String>>,
     confirm: Option<(String, Instant)>,
     failure_cause: Option<(crate::flink::JobId, Input<String>)>,
     session_absent: Option<Instant>,
@@ -250,6 +254,7 @@ fn snapshot(memory: &Memory, job: &FlinkSessionJob, job_id: Option<JobId>) -> Re
     Remembered {
         savepoints: restorable::known(memory.savepoints.as_ref(), memory.savepoints_changed, job),
         seen: memory.state.of(job_id),
+        stored: stored::known(memory, job.status.as_ref()),
         task: Task {
             running: memory.running,
             submitted: memory.submitted.clone(),

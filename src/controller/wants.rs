@@ -13,7 +13,7 @@ use super::{
     context::{API_DEADLINE, Shared},
     job::reference,
     observe::Inputs,
-    program, state,
+    program, state, stored,
 };
 use crate::{
     api::{FlinkSession, FlinkSessionJob, Reason},
@@ -65,6 +65,9 @@ pub(super) fn fulfil(ctx: &Shared, job: &Arc<FlinkSessionJob>, inputs: &Inputs, 
         {
             ctx.jars.want(ctx, need, cluster, reference(job));
         }
+    }
+    if wants.stored {
+        stored::look(ctx, job, owner);
     }
     if wants.program {
         program::want(ctx, job, inputs.session.as_ref(), owner);

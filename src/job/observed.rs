@@ -247,6 +247,9 @@ pub struct Observed<'a> {
     pub state: Input<&'a StateSeen>,
     /// The Savepoints of this job, and the one that `spec.restore` names. Asked for by [`super::Wants::savepoints`].
     pub savepoints: Input<&'a [SavepointKnown]>,
+    /// The newest complete checkpoint that the store has of a lost job, by its path; None where it has none. Asked for by
+    /// [`super::Wants::stored`]. Refused where the operator cannot read the store.
+    pub stored: Input<Option<String>>,
     /// The newest Savepoint of the current attempt.
     pub newest_savepoint: Option<RestorePoint>,
     /// A Savepoint of this job is being taken right now: a stop would break it off.

@@ -92,6 +92,8 @@ pub struct Wants {
     pub state: bool,
     /// The Savepoints of this job, read from now on.
     pub savepoints: bool,
+    /// A look into the store that the checkpoints of a lost job are in.
+    pub stored: bool,
     /// What became of the stop that is under way, asked from now on.
     pub stop: bool,
     /// Proof that the session does not exist.

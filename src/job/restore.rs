@@ -4,7 +4,10 @@
 //! job that was stopped goes on from what was kept; one that ended otherwise, from the newest state on record. Where there
 //! was state and none can be found, nothing is started: a person chooses.
 
-use super::{Input, Observed, Refusal, SavepointKnown, SavepointStanding, Wants, change, directory, ledger, restart};
+use super::{
+    Input, Observed, Refusal, SavepointKnown, SavepointStanding, Wants, change, directory, ledger, restart,
+    stored::{self, InStore},
+};
 use crate::api::{
     JobStatus, Reason,
     intent::RestoreIntent,
@@ -88,7 +91,17 @@ fn latest(o: &Observed<'_>, status: &JobStatus) -> Choice {
         return Choice::Waiting { refusal, wants };
     }
     match status.latest_state() {
-        Some(point) if !point.gone => Choice::Start(Some(Box::new(keeping(point))), Resume::Latest),
+        Some(point) if !point.gone => match stored::newest(o, status, point) {
+            InStore::Newest(point) => Choice::Start(Some(Box::new(keeping(&point))), Resume::Latest),
+            InStore::Missing(what) => Choice::Refused(not_found(&what)),
+            InStore::Ask(refusal) => {
+                let wants = Wants {
+                    stored: true,
+                    ..Wants::default()
+                };
+                Choice::Waiting { refusal, wants }
+            }
+        },
         Some(point) => Choice::Refused(not_found(&format!(
             "the newest state on record, {}, was deleted with the job, or belongs to a job that claimed it",
             point.path

@@ -247,13 +247,15 @@ pub(super) fn told(case: Case) -> Any<Case> {
         rarely(false, Just(true)),
         rarely(Some("s3://b/savepoints"), Just(None)),
         one(&[None, Some(JobState::Running), Some(JobState::Finished)]),
+        input(option::of(path())),
     );
     inputs
         .prop_map(
-            move |(state, savepoints, savepoint_under_way, savepoint_directory, listed)| {
+            move |(state, savepoints, savepoint_under_way, savepoint_directory, listed, stored)| {
                 let mut case = Case {
                     state,
                     savepoints,
+                    stored,
                     savepoint_under_way,
                     savepoint_directory,
                     ..case.clone()

@@ -4,7 +4,7 @@ mod bounds;
 mod fetch;
 mod memory;
 mod refused;
-mod s3;
+pub(crate) mod s3;
 
 use std::{
     collections::HashMap,

@@ -1,7 +1,8 @@
 //! Objects of a store that speaks S3.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
+    fmt::Write,
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
@@ -9,7 +10,7 @@ use std::{
 use axum::{
     Router,
     body::Body,
-    extract::{Path, Request, State},
+    extract::{Path, Query, Request, State},
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
@@ -32,9 +33,9 @@ struct Asked {
     status: u16,
 }
 
-/// A store with the few requests that are needed: GET of an object, conditional and signed.
+/// A store with the few requests that are needed: GET of an object, conditional and signed, and the folders in a folder.
 #[derive(Clone, Default)]
-struct Store {
+pub(crate) struct Store {
     objects: Arc<Mutex<HashMap<String, Bytes>>>,
     asked: Arc<Mutex<Vec<Asked>>>,
     /// Instead of an answer.
@@ -43,23 +44,69 @@ struct Store {
 }
 
 impl Store {
-    async fn start(&self) -> url::Url {
+    pub(crate) async fn start(&self) -> url::Url {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/", listener.local_addr().unwrap());
         let router = Router::new()
             .route("/{bucket}/{*key}", axum::routing::get(answer))
+            .route("/{bucket}", axum::routing::get(list))
             .with_state(self.clone());
         tokio::spawn(async move { axum::serve(listener, router).await });
         url.parse().unwrap()
     }
 
-    fn put(&self, name: &str, content: Bytes) {
+    pub(crate) fn put(&self, name: &str, content: Bytes) {
         self.objects.lock().insert(name.to_owned(), content);
+    }
+
+    /// A page of the folders below a prefix.
+    fn folders(&self, bucket: &str, prefix: &str, token: Option<&String>) -> String {
+        let root = format!("{bucket}/{prefix}");
+        let folder = |key: &String| Some(key.strip_prefix(&root)?.split_once('/')?.0.to_owned());
+        let folders: BTreeSet<String> = self.objects.lock().keys().filter_map(folder).collect();
+        let from: usize = token.map_or(0, |token| token.parse().unwrap());
+        let more = folders.len() > from + 2;
+        let mut page = format!("<ListBucketResult><IsTruncated>{more}</IsTruncated>");
+        if more {
+            write!(page, "<NextContinuationToken>{}</NextContinuationToken>", from + 2).unwrap();
+        }
+        for name in folders.iter().skip(from).take(2) {
+            write!(
+                page,
+                "<CommonPrefixes><Prefix>{prefix}{name}/</Prefix></CommonPrefixes>"
+            )
+            .unwrap();
+        }
+        page + "</ListBucketResult>"
     }
 
     fn asked(&self) -> Vec<Asked> {
         self.asked.lock().clone()
     }
+}
+
+/// `ListObjectsV2` with a delimiter, two names to a page.
+async fn list(
+    State(store): State<Store>,
+    Path(bucket): Path<String>,
+    Query(query): Query<HashMap<String, String>>,
+    request: Request,
+) -> Response {
+    let fault = *store.fault.lock();
+    let response = if let Some(status) = fault {
+        (status, "<Error><Message>s3cr3t words of the server</Message></Error>").into_response()
+    } else {
+        assert_eq!((query["list-type"].as_str(), query["delimiter"].as_str()), ("2", "/"));
+        store
+            .folders(&bucket, &query["prefix"], query.get("continuation-token"))
+            .into_response()
+    };
+    store.asked.lock().push(Asked {
+        target: request.uri().to_string(),
+        headers: request.headers().clone(),
+        status: response.status().as_u16(),
+    });
+    response
 }
 
 async fn answer(State(store): State<Store>, Path((bucket, key)): Path<(String, String)>, request: Request) -> Response {
@@ -263,6 +310,49 @@ async fn whether_an_object_is_there_is_told_where_state_is_looked_at() {
     *ground.store.fault.lock() = None;
     ground.store.put("jars/team-a/x.jar", stub_jar());
     assert!(fetcher.fetch(&source("s3://jars/team-a/x.jar")).await.is_err());
+}
+
+#[tokio::test]
+async fn the_folders_of_a_folder_are_listed_where_state_is_looked_at() {
+    let mut ground = Ground::new().await;
+    let folder = "team-a/checkpoints/0123";
+    ground.policy.allowed.clear();
+    let error = ground.fetcher().folders("state", folder).await.unwrap_err();
+    assert!(error.to_string().contains("not set up"), "{error}");
+    ground.policy.s3.reads_state = true;
+    let fetcher = ground.fetcher();
+    assert_eq!(fetcher.folders("state", folder).await, Ok(Vec::new()));
+    for key in [
+        "chk-9/_metadata",
+        "chk-9/a",
+        "chk-10/_metadata",
+        "chk-8/b",
+        "shared/x",
+        "y",
+    ] {
+        ground
+            .store
+            .put(&format!("state/{folder}/{key}"), Bytes::from_static(b"x"));
+    }
+    ground.store.put(
+        "state/team-a/checkpoints/01234/chk-99/_metadata",
+        Bytes::from_static(b"x"),
+    );
+    let mut folders = fetcher.folders("state", folder).await.unwrap();
+    folders.sort();
+    assert_eq!(folders, ["chk-10", "chk-8", "chk-9", "shared"]);
+    let asked = ground.store.asked();
+    assert!(
+        asked
+            .iter()
+            .all(|asked| asked.headers.contains_key(header::AUTHORIZATION))
+    );
+    for (status, permanent) in [(StatusCode::FORBIDDEN, true), (StatusCode::SERVICE_UNAVAILABLE, false)] {
+        *ground.store.fault.lock() = Some(status);
+        let error = fetcher.folders("state", folder).await.unwrap_err();
+        assert_eq!(error.is_permanent(), permanent, "{error}");
+        assert!(!format!("{error} {error:?}").contains("s3cr3t"), "{error:?}");
+    }
 }
 
 #[tokio::test]

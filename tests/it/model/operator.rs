@@ -189,6 +189,7 @@ impl World {
             failure_cause: Input::Ready("java.lang.RuntimeException: x".to_owned()),
             state,
             savepoints: Input::Ready(&savepoints),
+            stored: Input::Refused(Refusal::new(Reason::StateUnknown, "nobody reads the store")),
             newest_savepoint: None,
             savepoint_under_way: false,
             namespace_terminating: false,
