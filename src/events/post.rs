@@ -37,6 +37,8 @@ const LOG_INTERVAL: Duration = Duration::from_secs(60);
 const TURN: Duration = Duration::from_secs(10);
 /// `reportingController` of our Events, a qualified name.
 const CONTROLLER: &str = "flinkjobs.dev/flink-job-operator";
+/// Why an Event is in the log instead.
+const NO_EVENTS: &str = "the namespace is being deleted and takes no Events";
 /// The API server's limit for `reportingInstance`, in bytes.
 const MAX_INSTANCE: usize = 128;
 /// Longest part of the object's name that goes into an Event's name, which ends in a dot and 25 characters.
@@ -142,7 +144,9 @@ impl EventPoster {
             Ok(place) => Posted::Written(place),
             Err(error) => {
                 let gone = error.is_not_found() && matches!(post.write, Write::Count { .. });
-                if !gone {
+                if error.is_of_terminating_namespace() {
+                    last_words(&post.write);
+                } else if !gone {
                     self.log(&error);
                 }
                 if gone {
@@ -165,6 +169,23 @@ impl EventPoster {
         }
         tracing::warn!(more = self.unlogged, "event not written: {error}");
         (self.logged, self.unlogged) = (Some(now), 0);
+    }
+}
+
+/// A namespace that is being deleted takes no new Events. What people should hear of it, such as where the last savepoint of a
+/// job is, is in the log then.
+fn last_words(write: &Write) {
+    let Write::Create { event, .. } = write else { return };
+    let object = &event.object;
+    let (kind, namespace, name) = (
+        object.kind.as_deref(),
+        object.namespace.as_deref(),
+        object.name.as_deref(),
+    );
+    let (reason, note) = (event.reason, &event.note);
+    match event.kind {
+        EventType::Warning => tracing::warn!(kind, namespace, name, reason, note, "{NO_EVENTS}"),
+        EventType::Normal => tracing::debug!(kind, namespace, name, reason, note, "{NO_EVENTS}"),
     }
 }
 

@@ -104,6 +104,19 @@ impl ApiError {
         self.status().is_some_and(kube::core::Status::is_forbidden)
     }
 
+    /// The namespace is being deleted, so that nothing can be created in it any more (the admission plugin
+    /// `NamespaceLifecycle` gives this cause).
+    #[must_use]
+    pub fn is_of_terminating_namespace(&self) -> bool {
+        let details = self.status().and_then(|status| status.details.as_ref());
+        details.is_some_and(|details| {
+            details
+                .causes
+                .iter()
+                .any(|cause| cause.reason == "NamespaceTerminating")
+        })
+    }
+
     /// The server answered with a refusal that proves that nothing was changed: any 4xx but a timeout.
     #[must_use]
     pub fn nothing_changed(&self) -> bool {
@@ -224,6 +237,25 @@ mod tests {
         assert!(!refused(409, "Conflict").is_already_exists());
         assert!(refused(409, "AlreadyExists").is_already_exists());
         assert!(!refused(409, "AlreadyExists").is_conflict());
+    }
+
+    #[test]
+    fn a_namespace_that_goes_away_is_told_from_missing_rights() {
+        let answer = |causes: &str| -> ApiError {
+            let status = format!(
+                r#"{{"kind":"Status","status":"Failure","message":"events \"x\" is forbidden: because","reason":"Forbidden",
+                    "details":{{"name":"x","kind":"events","causes":[{causes}]}},"code":403}}"#
+            );
+            let status: Status = serde_json::from_str(&status).unwrap();
+            ApiError::new("create event", kube::Error::Api(Box::new(status)))
+        };
+        let cause = r#"{"reason":"NamespaceTerminating","message":"namespace n is being terminated","field":"metadata.namespace"}"#;
+        assert!(answer(cause).is_of_terminating_namespace());
+        for other in ["", r#"{"reason":"FieldValueInvalid","message":"m","field":"f"}"#] {
+            let error = answer(other);
+            assert!(error.is_forbidden() && !error.is_of_terminating_namespace(), "{other}");
+        }
+        assert!(!refused(403, "Forbidden").is_of_terminating_namespace());
     }
 
     #[test]
