@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use jiff::Timestamp;
 use kube::{
     Api, ResourceExt,
-    api::{ListParams, Patch, PatchParams, PostParams},
+    api::{Patch, PatchParams, PostParams},
     runtime::controller::Action,
 };
 use serde_json::json;
@@ -15,12 +15,13 @@ use super::{
     context::{API_DEADLINE, Context, Shared},
     endpoint::{self, Resolved},
     resolutions::CREDENTIALS_AGAIN,
+    users,
 };
 use crate::{
     api::{
-        FlinkSession, FlinkSessionJob, FlinkSessionStatus, Phase, Reason,
+        FlinkSession, FlinkSessionStatus, Reason,
         condition::{self, ConditionStatus, ConditionType},
-        keys::{FIELD_MANAGER, JOB_FINALIZER, SESSION_FINALIZER},
+        keys::{FIELD_MANAGER, SESSION_FINALIZER},
         session::{JobCounts, SessionPhase, Slots},
     },
     flink::JobState,
@@ -102,7 +103,7 @@ async fn drive(session: &FlinkSession, ctx: &Shared) -> Result<Action, super::Er
         }
     };
     let users = if deleting {
-        users(ctx, &namespace, &session.name_any()).await?
+        users::users(ctx, session, &namespace, Timestamp::now()).await?
     } else {
         Vec::new()
     };
@@ -129,32 +130,6 @@ async fn drive(session: &FlinkSession, ctx: &Shared) -> Result<Action, super::Er
         _ if session.spec.flink_deployment_ref.is_some() => Action::requeue(Duration::from_secs(30)),
         _ => Action::await_change(),
     })
-}
-
-/// The jobs that may still have something on the cluster, by a quorum list.
-async fn users(ctx: &Context, namespace: &str, name: &str) -> Result<Vec<String>, ApiError> {
-    let jobs: Api<FlinkSessionJob> = Api::namespaced(ctx.client.clone(), namespace);
-    let selected = ListParams::default().fields(&format!("spec.sessionRef.name={name}"));
-    let list = within(API_DEADLINE, "list FlinkSessionJobs", jobs.list(&selected)).await?;
-    let ended = |job: &FlinkSessionJob| {
-        let status = job.status.as_ref();
-        let settled = status.is_some_and(|status| {
-            status.live_run().is_none() && status.submission().is_none() && status.cancellation().is_none()
-        });
-        let phase = status.and_then(|status| status.phase);
-        settled
-            && matches!(
-                phase,
-                Some(
-                    Phase::Finished | Phase::Failed | Phase::Lost | Phase::Cancelled | Phase::Suspended | Phase::Draft
-                )
-            )
-    };
-    let using = list
-        .items
-        .iter()
-        .filter(|job| job.finalizers().iter().any(|name| name == JOB_FINALIZER) && !ended(job));
-    Ok(using.map(ResourceExt::name_any).collect())
 }
 
 async fn finalizers(api: &Api<FlinkSession>, session: &FlinkSession, wanted: bool) -> Result<(), ApiError> {
@@ -355,7 +330,7 @@ fn verdict(
         } else {
             String::new()
         };
-        let message = format!("the session goes when these FlinkSessionJobs have ended or are deleted: {some}{more}");
+        let message = format!("the session goes when these have ended or are deleted: {some}{more}");
         return (
             SessionPhase::Deleting,
             reconciling,
