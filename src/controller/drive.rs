@@ -66,6 +66,18 @@ pub(super) use calls;
 /// What a decision about a kind says.
 pub(super) type PlanOf<K> = Plan<<K as Driven>::Status, <K as Driven>::Effect, <K as Driven>::Wants>;
 
+/// A status that the API server stored without some of its fields.
+#[derive(Debug)]
+pub(super) struct Unstored<S, E, W> {
+    /// What is stored.
+    pub(super) stored: Option<S>,
+    /// What was decided, without what was to follow.
+    pub(super) plan: Plan<S, E, W>,
+}
+
+/// What could not be stored of a kind.
+pub(super) type UnstoredOf<K> = Unstored<<K as Driven>::Status, <K as Driven>::Effect, <K as Driven>::Wants>;
+
 /// What an effect came to.
 pub(super) enum Done<K> {
     /// The API server returned this.
@@ -92,7 +104,7 @@ pub(super) trait Driven:
     /// What a plan may do.
     type Effect: Clone + Send + Sync;
     /// What a plan may ask for.
-    type Wants: Send + Sync;
+    type Wants: Default + Send + Sync;
     /// What a decision is made from.
     type Inputs: Send + Sync;
     /// What this process remembers of a resource.
@@ -107,6 +119,8 @@ pub(super) trait Driven:
 
     /// The memories of the kind.
     fn memories(ctx: &Context) -> &Memories<Self::Memory>;
+    /// What could not be stored as it was decided.
+    fn unstored(memory: &mut Self::Memory) -> &mut Option<UnstoredOf<Self>>;
     /// The status, if there is one.
     fn status(&self) -> Option<&Self::Status>;
     /// A resource of this name and spec with that status.
@@ -181,8 +195,9 @@ async fn drive<K: Driven>(object: Arc<K>, ctx: &Shared) -> Result<Action, Error>
         return Ok(Action::requeue(BEHIND));
     }
     let api: Api<K> = Api::namespaced(ctx.client.clone(), &namespace);
-    let mut object = object;
-    let mut fresh = false;
+    let completed = complete(ctx, &api, object.as_ref(), owner).await?;
+    let mut fresh = completed.is_some();
+    let mut object = completed.unwrap_or(object);
     let mut rule = "";
     for _ in 0..MAX_TURNS {
         if !ctx.leadership.is_leader() {
@@ -231,6 +246,40 @@ async fn drive<K: Driven>(object: Arc<K>, ctx: &Shared) -> Result<Action, Error>
         }
     }
     Ok(unsettled(ctx, object.as_ref(), rule))
+}
+
+/// Nothing is decided on half a record: what was not stored as it was decided is written again before anything else. A resource
+/// that is being deleted is not held up by that, nor one whose status somebody has changed since.
+async fn complete<K: Driven>(
+    ctx: &Shared,
+    api: &Api<K>,
+    object: &K,
+    owner: UidHash,
+) -> Result<Option<Arc<K>>, ApiError> {
+    let unstored = K::memories(ctx).with(owner, |memory| K::unstored(memory).take());
+    let holds = |unstored: &UnstoredOf<K>| {
+        unstored.stored.as_ref() == object.status() && object.meta().deletion_timestamp.is_none()
+    };
+    let Some(unstored) = unstored.filter(holds) else {
+        return Ok(None);
+    };
+    match record::status(ctx, api, object, owner, &unstored.plan).await {
+        Ok(stored) => {
+            let stored = Arc::new(stored);
+            unstored
+                .plan
+                .notes
+                .into_iter()
+                .for_each(|note| tell(ctx, &stored, note));
+            Ok(Some(stored))
+        }
+        Err(error) => {
+            K::memories(ctx).with(owner, |memory| {
+                K::unstored(memory).get_or_insert(unstored);
+            });
+            Err(error)
+        }
+    }
 }
 
 fn tell<K: Driven>(ctx: &Context, object: &Arc<K>, note: Note) {

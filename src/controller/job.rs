@@ -7,7 +7,7 @@ use kube::{Api, ResourceExt, runtime::reflector::ObjectRef};
 use super::{
     act,
     context::{Context, Shared},
-    drive::{Calls, Done, Driven, calls},
+    drive::{Calls, Done, Driven, UnstoredOf, calls},
     keep,
     memory::{Memories, Memory},
     observe::Inputs,
@@ -40,6 +40,10 @@ impl Driven for FlinkSessionJob {
 
     fn memories(ctx: &Context) -> &Memories<Memory> {
         &ctx.memories
+    }
+
+    fn unstored(memory: &mut Memory) -> &mut Option<UnstoredOf<Self>> {
+        &mut memory.unstored
     }
 
     fn status(&self) -> Option<&JobStatus> {

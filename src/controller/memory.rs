@@ -10,9 +10,10 @@ use std::{
 use jiff::Timestamp;
 use parking_lot::Mutex;
 
-use super::{restorable::SavepointsRead, state::StateMemory};
+use super::{drive::UnstoredOf, restorable::SavepointsRead, state::StateMemory};
 
 use crate::{
+    api::FlinkSessionJob,
     artifact::JarUri,
     flink::{JobId, TriggerId, UidHash},
     job::{Input, Program, Redactor, Refusal, StopAnswer, StopSeen, SubmitOutcome},
@@ -79,6 +80,8 @@ pub struct Memory {
     pub(super) stored: Option<(String, Input<Option<String>>)>,
     /// The savepoint that was made a resource, by its path.
     pub kept: Option<(String, Result<String, Refusal>)>,
+    /// What could not be stored as it was decided.
+    pub(super) unstored: Option<UnstoredOf<FlinkSessionJob>>,
 }
 
 /// What is remembered of one resource, of whatever kind.

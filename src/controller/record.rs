@@ -9,12 +9,13 @@ use tracing::debug;
 
 use super::{
     context::{API_DEADLINE, Context},
-    drive::{Driven, PlanOf},
+    drive::{Driven, PlanOf, Unstored},
 };
 use crate::{
     api::keys::FIELD_MANAGER,
     flink::UidHash,
     kubernetes::{ApiError, within},
+    plan::Plan,
 };
 
 /// Writes the status of a plan. Fails with a conflict when the resource is not the one that was decided on, and with
@@ -41,6 +42,13 @@ pub(super) async fn status<K: Driven>(
     K::memories(ctx).wrote(owner, stored.meta().resource_version.as_deref());
     if stored.status() != Some(&plan.status) {
         // What is to be done must be on record as a whole before it is done.
+        let mut wanted = Plan::with(plan.rule, plan.status.clone());
+        wanted.notes.clone_from(&plan.notes);
+        let unstored = Unstored {
+            stored: stored.status().cloned(),
+            plan: wanted,
+        };
+        K::memories(ctx).with(owner, |memory| *K::unstored(memory) = Some(unstored));
         return Err(ApiError::Pruned { call });
     }
     object.recorded(ctx, owner, plan);

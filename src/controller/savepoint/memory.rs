@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use crate::{
     api::Savepoint,
+    controller::drive::UnstoredOf,
     flink::{Checkpoints, JobId, TriggerId},
     savepoint::{DisposalOutcome, Metadata, Polled, TriggerOutcome, Usage},
 };
@@ -69,4 +70,6 @@ pub struct SavepointMemory {
     pub(super) metadata: Option<Metadata>,
     /// The namespace is being deleted.
     pub(super) namespace_terminating: bool,
+    /// What could not be stored as it was decided.
+    pub(super) unstored: Option<UnstoredOf<Savepoint>>,
 }

@@ -17,7 +17,7 @@ use observe::Inputs;
 
 use super::{
     context::{Context, Shared},
-    drive::{Calls, Done, Driven, calls},
+    drive::{Calls, Done, Driven, UnstoredOf, calls},
     memory::Memories,
     record, told,
 };
@@ -43,6 +43,10 @@ impl Driven for Savepoint {
 
     fn memories(ctx: &Context) -> &Memories<SavepointMemory> {
         &ctx.savepoint_memories
+    }
+
+    fn unstored(memory: &mut SavepointMemory) -> &mut Option<UnstoredOf<Self>> {
+        &mut memory.unstored
     }
 
     fn status(&self) -> Option<&SavepointStatus> {
