@@ -311,7 +311,8 @@ fn recovered(old: &JobStatus, new: &JobStatus) -> bool {
         before,
         Some(RunOutcome::Failed | RunOutcome::Lost | RunOutcome::Unknown)
     );
-    let first = old.phase != Some(Phase::Running) && reason(old, Reason::Submitting) && failed_before;
+    let submitted = reason(old, Reason::Submitting) || reason(old, Reason::Restoring);
+    let first = old.phase != Some(Phase::Running) && submitted && failed_before;
     runs && (first || reason(old, Reason::Restarting))
 }
 
