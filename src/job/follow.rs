@@ -92,9 +92,8 @@ pub(super) fn lost(o: &Observed<'_>, status: JobStatus) -> Plan {
         let why = "the JobManager has forgotten it, as it does some time after a job's end (jobstore.expiration-time)";
         (Reason::ResultUnknown, why)
     };
-    let message = format!(
-        "the cluster no longer knows the job: {why}. Its result is not known here; to start it again, change spec.restartNonce"
-    );
+    let again = restore::again(&status, o.spec.upgrade_mode);
+    let message = format!("the cluster no longer knows the job: {why}. Its result is not known here; {again}");
     lost_as(o, status, reason, &message)
 }
 
@@ -366,7 +365,10 @@ mod tests {
         case::{Case, Reach, effect, refusal, told},
     };
     use super::*;
-    use crate::api::job::SavepointPolicy;
+    use crate::api::{
+        job::{OnLost, SavepointPolicy, UpgradeMode},
+        state::{RestorePoint, StateKind},
+    };
 
     #[test]
     fn every_state_of_flink_has_a_phase() {
@@ -449,6 +451,49 @@ mod tests {
             failure.message.contains("replaced") && failure.message.contains("restartNonce"),
             "{}",
             failure.message
+        );
+    }
+
+    #[test]
+    fn a_lost_job_says_what_another_start_would_take() {
+        let says = |mode, latest: Option<RestorePoint>| {
+            let mut case = Case::running();
+            case.edit(|spec| {
+                spec.upgrade_mode = mode;
+                spec.restart_policy.get_or_insert_default().on_lost = Some(OnLost::Fail);
+            });
+            case.settle();
+            case.status.state_mut().latest = latest;
+            case.jobs.clear();
+            case.confirmed = true;
+            case.replace();
+            case.persist("idle/rest");
+            case.status.failure.unwrap().message
+        };
+        let point = |gone| RestorePoint {
+            kind: StateKind::Checkpoint,
+            path: "s3://b/chk-1".to_owned(),
+            job_id: None,
+            time: None,
+            savepoint_ref: None,
+            gone,
+        };
+        let empty = says(UpgradeMode::Savepoint, None);
+        assert!(
+            empty.contains("no state of it is on record") && empty.contains("spec.restore.nonce"),
+            "{empty}"
+        );
+        let kept = says(UpgradeMode::LastState, Some(point(false)));
+        assert!(
+            kept.ends_with("to go on from its newest state on record, change spec.restartNonce"),
+            "{kept}"
+        );
+        let gone = says(UpgradeMode::LastState, Some(point(true)));
+        assert!(gone.contains("is gone") && !gone.contains("restartNonce"), "{gone}");
+        let stateless = says(UpgradeMode::Stateless, None);
+        assert!(
+            stateless.ends_with("to start it again, change spec.restartNonce"),
+            "{stateless}"
         );
     }
 

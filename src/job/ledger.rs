@@ -23,6 +23,10 @@ use crate::{
 /// How often the checkpoints of a running job are read.
 pub const READ_STATE: Duration = Duration::from_secs(60);
 
+/// How often, at most, while no checkpoint of the attempt is on record: a job that is lost before that goes back to where it
+/// was started from, or has nothing to go on from.
+const READ_FIRST: Duration = Duration::from_secs(5);
+
 /// How many claimed paths are remembered.
 const CLAIMED: usize = 10;
 
@@ -333,7 +337,20 @@ pub(super) fn read_next(o: &Observed<'_>, status: &JobStatus, job_id: JobId) -> 
         return Some(o.now);
     };
     let foreign = status.state.as_ref().is_some_and(is_foreign);
-    (seen.retention != CheckpointRetention::NoCheckpoints && !foreign).then(|| after(seen.read, READ_STATE))
+    let own = |latest: &RestorePoint| latest.job_id == Some(job_id);
+    let recorded = status.latest_state().is_some_and(own);
+    let pause = match seen.retention {
+        CheckpointRetention::NoCheckpoints => return None,
+        CheckpointRetention::Retained | CheckpointRetention::RetainedOnFailure if !recorded => {
+            // The first is complete an interval after the start, or soon after.
+            seen.interval
+                .map_or(READ_STATE, |interval| interval.clamp(READ_FIRST, READ_STATE))
+        }
+        CheckpointRetention::Retained | CheckpointRetention::RetainedOnFailure | CheckpointRetention::DeletedOnEnd => {
+            READ_STATE
+        }
+    };
+    (!foreign).then(|| after(seen.read, pause))
 }
 
 /// What the job was to be restored from, when Flink does not say that it was.
@@ -391,6 +408,31 @@ mod tests {
         case.list(JobState::Canceled);
         case.persist("start/waiting");
         case
+    }
+
+    #[test]
+    fn the_first_checkpoint_is_looked_for_sooner_than_the_next() {
+        let pause = |interval: Option<u64>, latest: Option<u8>, retention| {
+            let mut case = Case::running();
+            let latest = latest.map(|number| checkpoint(case.id(), number));
+            case.state = Input::Ready(StateSeen {
+                retention,
+                interval: interval.map(Duration::from_secs),
+                ..seen(&case, latest)
+            });
+            case.settle();
+            let next = case.observed(|o| read_next(o, &case.status, case.id()));
+            next.map(|next| next.duration_since(case.now).as_secs())
+        };
+        let retained = CheckpointRetention::Retained;
+        assert_eq!(pause(Some(1), None, retained), Some(5));
+        assert_eq!(pause(Some(30), None, retained), Some(30));
+        assert_eq!(pause(Some(600), None, retained), Some(60));
+        assert_eq!(pause(None, None, retained), Some(60));
+        assert_eq!(pause(Some(1), Some(1), retained), Some(60));
+        // Those are never on record.
+        assert_eq!(pause(Some(1), None, CheckpointRetention::DeletedOnEnd), Some(60));
+        assert_eq!(pause(Some(1), None, CheckpointRetention::NoCheckpoints), None);
     }
 
     /// What the next start takes, when this was seen after the job's end.

@@ -36,6 +36,19 @@ pub(super) enum Choice {
 pub(super) const CHOOSE: &str = "To choose what the job starts from, set spec.restore (from: Named with a path or a savepointRef, \
                                  Latest, or None for an empty start) and change spec.restore.nonce";
 
+/// How a job that was lost is started again, and what it starts from then.
+pub(super) fn again(status: &JobStatus, mode: UpgradeMode) -> String {
+    let nonce = "change spec.restartNonce";
+    match status.latest_state() {
+        _ if mode == UpgradeMode::Stateless => format!("to start it again, {nonce}"),
+        Some(latest) if latest.gone => format!("its newest state on record is gone. {CHOOSE}"),
+        Some(_) => format!("to go on from its newest state on record, {nonce}"),
+        None => format!(
+            "no state of it is on record: {nonce} to start it as if for the first time, by what spec.restore says. {CHOOSE}"
+        ),
+    }
+}
+
 /// What the next start takes.
 pub(super) fn choose(o: &Observed<'_>, status: &JobStatus) -> Choice {
     let accepted = status.accepted_spec.as_deref();
@@ -280,7 +293,8 @@ fn of_reference(o: &Observed<'_>, status: &JobStatus, restore: &Restore, name: &
 
 /// Whether the state that a failed start asked for is missing, by what Flink says.
 pub(super) fn missing(status: &JobStatus, cause: &str) -> Option<String> {
-    let path = &status.state.as_ref()?.restored_from.as_ref()?.path;
+    let from = status.state.as_ref()?.restored_from.as_ref()?;
+    let path = &from.path;
     let gone = [
         "Cannot find checkpoint or savepoint file/directory",
         "Cannot find meta data file '_metadata'",
@@ -292,7 +306,15 @@ pub(super) fn missing(status: &JobStatus, cause: &str) -> Option<String> {
     ];
     let says = |words: &[&str]| words.iter().any(|word| cause.contains(word));
     if says(&gone) {
-        return Some(format!("there is no savepoint or checkpoint at {path}"));
+        let newer = match from.kind {
+            StateKind::Savepoint => "",
+            // What was on record is up to a minute old.
+            StateKind::Checkpoint => {
+                "; Flink deletes a checkpoint when newer ones are complete (execution.checkpointing.num-retained of the cluster), so \
+                 look for a newer chk-… beside it"
+            }
+        };
+        return Some(format!("there is no savepoint or checkpoint at {path}{newer}"));
     }
     says(&other).then(|| {
         format!(
