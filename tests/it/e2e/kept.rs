@@ -33,7 +33,7 @@ pub(super) async fn counting(scene: &Scene<'_>, mode: &str) -> Value {
 }
 
 /// A change that takes a restart.
-fn change() -> Value {
+pub(super) fn change() -> Value {
     json!({ "flinkConfiguration": { "pipeline.object-reuse": "true" } })
 }
 
@@ -48,8 +48,29 @@ pub(super) async fn checkpointed(scene: &Scene<'_>, status: &JobStatus, many: u6
         .await;
 }
 
+/// Waits until the job of the status has counted that far.
+pub(super) async fn counted(scene: &Scene<'_>, status: &JobStatus, many: u64) {
+    let id = status.job_id.unwrap().to_string();
+    let ledger = Job::ledger_at(scene);
+    scene
+        .eventually("it counts", async || ledger.count(&id).filter(|count| *count >= many))
+        .await;
+}
+
+/// The count that the source of the status's job began with, at its last start.
+pub(super) async fn began_with(scene: &Scene<'_>, status: &JobStatus) -> u64 {
+    let id = status.job_id.unwrap().to_string();
+    scene
+        .eventually("the source started", async || {
+            let starts = Job::ledger_at(scene).sources();
+            let own = starts.iter().rev().find(|start| start.job_id == id);
+            own.map(|start| start.restored)
+        })
+        .await
+}
+
 /// The counts that so many starts of sources began with. A job is RUNNING a moment before its source starts.
-async fn restored(scene: &Scene<'_>, starts: usize) -> Vec<u64> {
+pub(super) async fn restored(scene: &Scene<'_>, starts: usize) -> Vec<u64> {
     let counts = scene
         .eventually("the sources started", async || {
             let sources = Job::ledger_at(scene).sources();
@@ -192,16 +213,7 @@ async fn suspend_and_resume_keep_the_state() {
         job.edit(json!({ "state": "Running" })).await;
         let status = goes_on(&job, 2).await;
         assert_eq!(job.states().await, [ended, "RUNNING"]);
-        let id = status.job_id.unwrap().to_string();
-        let count = scene
-            .eventually("the source started", async || {
-                let starts = Job::ledger_at(&scene).sources();
-                starts
-                    .iter()
-                    .find(|start| start.job_id == id)
-                    .map(|start| start.restored)
-            })
-            .await;
+        let count = began_with(&scene, &status).await;
         assert!(count > 0, "{name}: {count}");
     }
     scene.end().await;

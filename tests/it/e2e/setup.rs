@@ -20,6 +20,7 @@ use k8s_openapi::api::{
 use kube::{Api, api::PostParams};
 use serde_json::{Value, json};
 
+use super::kept::{checkpointed, counted, counting, restored};
 use crate::harness::{Job, Kstatus, Scene, jar_host, operator, plane, rbac};
 
 fn keys(keys: &[(&str, &str)]) -> Vec<(String, String)> {
@@ -166,8 +167,8 @@ async fn kubernetes_access(namespace: &str, folder: &Path) -> PathBuf {
 }
 
 #[tokio::test]
-async fn a_jobmanager_that_remembers_its_job_runs_it_on() {
-    if skip_real("a_jobmanager_that_remembers_its_job_runs_it_on") {
+async fn a_job_goes_on_from_its_checkpoint_when_a_jobmanager_with_high_availability_is_killed() {
+    if skip_real("a_job_goes_on_from_its_checkpoint_when_a_jobmanager_with_high_availability_is_killed") {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
@@ -191,9 +192,11 @@ async fn a_jobmanager_that_remembers_its_job_runs_it_on() {
     let flink = Flink::start(options).await.unwrap();
     let scene = Scene::on("recovery", plane().await, operator().await, &flink).await;
     scene.session().await;
-    let spec = Job::spec(&scene, TestJob::Counter, &[]).await;
+    let spec = counting(&scene, "Stateless").await;
     let job = scene.job("orders", spec).await;
     let first = job.runs().await;
+    checkpointed(&scene, &first, 2).await;
+    counted(&scene, &first, 5).await;
 
     flink.kill_jobmanager().unwrap();
     job.reaches(Phase::Unknown, Reason::ClusterUnreachable, Kstatus::InProgress)
@@ -201,6 +204,8 @@ async fn a_jobmanager_that_remembers_its_job_runs_it_on() {
     flink.restart_jobmanager().await.unwrap();
     let recovered = job.runs().await;
     assert_eq!((recovered.job_id, recovered.attempt), (first.job_id, Some(1)));
+    let counts = restored(&scene, 2).await;
+    assert!(counts[0] == 0 && counts[1] > 0, "{counts:?}");
     assert_eq!(recovered.runs.len(), 1);
     assert_eq!(
         scene
