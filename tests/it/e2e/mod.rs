@@ -8,6 +8,7 @@ mod delete;
 mod endpoint;
 mod failure;
 mod kept;
+mod lost;
 mod notify;
 mod program;
 mod restart;

@@ -109,9 +109,10 @@ pub fn check(job: &FlinkSessionJob) {
         Phase::Running => running == Some("True"),
         Phase::Unknown => running == Some("Unknown"),
         Phase::Restarting | Phase::Suspending | Phase::Cancelling | Phase::Deleting => true,
+        // What became of a submission whose answer was lost is not known.
+        Phase::Submitting => running != Some("True"),
         Phase::Draft
         | Phase::Pending
-        | Phase::Submitting
         | Phase::Suspended
         | Phase::Cancelled
         | Phase::Finished

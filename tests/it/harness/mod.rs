@@ -24,7 +24,7 @@ use serde_json::json;
 use tokio::sync::{Mutex, OnceCell};
 
 pub use contract::{Kstatus, kstatus};
-pub use gate::Behind;
+pub use gate::{Behind, Gate};
 pub use job::Job;
 pub use log::Log;
 pub use operator::Operator;

@@ -76,6 +76,24 @@ impl<'a> Scene<'a> {
         }
     }
 
+    /// A namespace that another test has made, by a runtime that clients cannot be taken over from.
+    pub async fn again(
+        namespace: &str,
+        gate: &'static Gate,
+        plane: &ControlPlane,
+        operator: &'a Operator,
+        flink: &'a Flink,
+    ) -> Self {
+        Self {
+            namespace: namespace.to_owned(),
+            admin: plane.client().await.unwrap(),
+            operator,
+            gate,
+            flink,
+            http: reqwest::Client::builder().no_proxy().build().unwrap(),
+        }
+    }
+
     /// The API of a kind in this namespace.
     pub fn api<K>(&self) -> Api<K>
     where
@@ -117,6 +135,12 @@ impl<'a> Scene<'a> {
             )
             .await;
         Job::new(self, name, &created.uid().unwrap())
+    }
+
+    /// A job that is there.
+    pub async fn existing(&self, name: &str) -> Job<'_> {
+        let job: FlinkSessionJob = self.api().get(name).await.unwrap();
+        Job::new(self, name, &job.uid().unwrap())
     }
 
     /// Merges a patch into an object.

@@ -23,9 +23,18 @@ impl Scene<'_> {
         let object = json!({ "apiVersion": "flinkjobs.dev/v1alpha1", "kind": "Savepoint",
                              "metadata": { "name": name }, "spec": spec });
         let created: Savepoint = self.create(object).await;
+        self.taken(created)
+    }
+
+    /// A Savepoint that is there.
+    pub async fn existing_savepoint(&self, name: &str) -> Taken<'_> {
+        self.taken(self.api().get(name).await.unwrap())
+    }
+
+    fn taken(&self, savepoint: Savepoint) -> Taken<'_> {
         Taken {
-            name: name.to_owned(),
-            uid: created.metadata.uid.unwrap(),
+            name: savepoint.metadata.name.unwrap(),
+            uid: savepoint.metadata.uid.unwrap(),
             scene: self,
         }
     }
