@@ -12,6 +12,7 @@ mod lost;
 mod notify;
 mod program;
 mod restart;
+mod restore;
 mod savepoint;
 mod savepoint_files;
 mod scheduled;

@@ -215,7 +215,7 @@ async fn a_format_that_the_job_cannot_write_is_not_tried_twice() {
 }
 
 /// The address of the example, as it comes with Flink.
-async fn state_machine() -> String {
+pub(super) async fn state_machine() -> String {
     let jar = jars::example(FlinkVersion::V2_3).await.unwrap();
     jar_host().serve_file("/state-machine.jar", &jar).unwrap();
     jar_host().url("/state-machine.jar")

@@ -21,7 +21,7 @@ fn disposed(job: &str) -> Value {
     json!({ "jobRef": { "name": job }, "deletionPolicy": "Dispose" })
 }
 
-fn verified(status: &SavepointStatus) -> ConditionStatus {
+pub(super) fn verified(status: &SavepointStatus) -> ConditionStatus {
     find(&status.conditions, ConditionType::Verified).unwrap().status
 }
 
