@@ -7,6 +7,7 @@ mod cluster;
 mod delete;
 mod endpoint;
 mod failure;
+mod goes_on;
 mod kept;
 mod lost;
 mod notify;

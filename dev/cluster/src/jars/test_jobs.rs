@@ -68,7 +68,7 @@ pub enum TestJob {
     SleepingMain,
     /// The task throws `IllegalStateException` at once, or when all of this holds: it has counted `--fail-after N` records since
     /// its start, `--fail-after-kept N` of them are in a completed checkpoint, the file `--fail-when FILE` exists. Flink does not
-    /// restart it; named `failing`.
+    /// restart it, unless `--restart as-configured` leaves that to `restart-strategy.type`; named `failing`.
     FailingTask,
 }
 
