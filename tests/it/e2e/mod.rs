@@ -8,6 +8,7 @@ mod delete;
 mod endpoint;
 mod failure;
 mod goes_on;
+mod hangs;
 mod kept;
 mod lost;
 mod notify;
