@@ -20,6 +20,7 @@ mod savepoint_files;
 mod scheduled;
 mod session;
 mod setup;
+mod sparse;
 mod state;
 mod submit;
 mod upgrade;

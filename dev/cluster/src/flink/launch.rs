@@ -245,5 +245,6 @@ fn configuration(directory: &Path, options: &FlinkOptions, ports: Ports) -> BTre
         ("heartbeat.interval", "1000".to_owned()),
     ];
     let defaults = defaults.into_iter().map(|(key, value)| (key.to_owned(), value));
-    defaults.chain(options.configuration.iter().cloned()).collect()
+    let all: BTreeMap<_, _> = defaults.chain(options.configuration.iter().cloned()).collect();
+    all.into_iter().filter(|(_, value)| !value.is_empty()).collect()
 }

@@ -73,7 +73,7 @@ pub struct FlinkOptions {
     /// Slots of each TaskManager; 8 by default.
     pub slots: usize,
     /// Further keys of Flink's configuration; they win over the defaults, which have small memory and folders for
-    /// checkpoints and savepoints in [`Flink::directory`].
+    /// checkpoints and savepoints in [`Flink::directory`]. An empty value takes a key out.
     pub configuration: Vec<(String, String)>,
     /// Jars beside those in the distribution's `lib`: their classes are on the cluster.
     pub libraries: Vec<PathBuf>,
