@@ -15,6 +15,7 @@ mod notify;
 mod program;
 mod restart;
 mod restore;
+mod retention;
 mod savepoint;
 mod savepoint_files;
 mod scheduled;
