@@ -6,6 +6,7 @@ mod artifact;
 mod cluster;
 mod delete;
 mod endpoint;
+mod everything;
 mod failure;
 mod goes_on;
 mod hangs;
