@@ -13,6 +13,7 @@ mod hangs;
 mod kept;
 mod lost;
 mod notify;
+mod outdated;
 mod program;
 mod restart;
 mod restore;
