@@ -14,6 +14,7 @@ mod lost_status;
 mod meddling;
 mod orphans;
 mod plans;
+mod savepoints;
 mod steady;
 mod submissions;
 mod two;

@@ -301,7 +301,7 @@ pub(super) fn is_running(job: Option<&FlinkSessionJob>) -> bool {
 }
 
 /// A resource from the parts that matter.
-fn object<K: serde::de::DeserializeOwned>(kind: &str, mut value: Value) -> K {
+pub(super) fn object<K: serde::de::DeserializeOwned>(kind: &str, mut value: Value) -> K {
     if let Some(object) = value.as_object_mut() {
         object.insert("apiVersion".to_owned(), json!("flinkjobs.dev/v1alpha1"));
         object.insert("kind".to_owned(), json!(kind));
