@@ -162,32 +162,26 @@ label! {
 }
 
 label! {
-    /// Why a savepoint is taken.
+    /// Why a savepoint is taken while its job runs on.
     "origin" Origin {
         /// Somebody created the resource.
         User,
-        /// A change of the job.
-        Upgrade,
-        /// `state: Suspended`.
-        Suspend,
-        /// The deletion of the job.
-        Deletion,
         /// The job's `savepointPolicy`.
         Schedule,
-        /// It was there already.
-        Import,
     }
 }
 
-impl From<SavepointOrigin> for Origin {
-    fn from(origin: SavepointOrigin) -> Self {
+impl Origin {
+    /// None for what is not taken while the job runs on.
+    #[must_use]
+    pub fn of(origin: SavepointOrigin) -> Option<Self> {
         match origin {
-            SavepointOrigin::User => Self::User,
-            SavepointOrigin::Upgrade => Self::Upgrade,
-            SavepointOrigin::Suspend => Self::Suspend,
-            SavepointOrigin::Deletion => Self::Deletion,
-            SavepointOrigin::Schedule => Self::Schedule,
-            SavepointOrigin::Import => Self::Import,
+            SavepointOrigin::User => Some(Self::User),
+            SavepointOrigin::Schedule => Some(Self::Schedule),
+            SavepointOrigin::Upgrade
+            | SavepointOrigin::Suspend
+            | SavepointOrigin::Deletion
+            | SavepointOrigin::Import => None,
         }
     }
 }

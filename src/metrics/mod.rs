@@ -82,7 +82,7 @@ fn reconcile_histogram() -> Histogram {
 
 /// From 0.1 s to 27 min.
 fn savepoint_histogram() -> Histogram {
-    Histogram::new(exponential_buckets(0.1, 2.0, 15))
+    Histogram::new(exponential_buckets(0.1, 4.0, 8))
 }
 
 impl Metrics {

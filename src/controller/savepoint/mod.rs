@@ -26,7 +26,7 @@ use crate::{
     flink::UidHash,
     job::Note,
     kubernetes::ApiError,
-    metrics::{Kind, SavepointOutcome},
+    metrics::{Kind, Origin, SavepointOutcome},
     savepoint::{Effect, Plan, Wants, decide},
 };
 
@@ -129,11 +129,11 @@ fn ended(ctx: &Context, before: &SavepointStatus, after: &SavepointStatus) {
     } else {
         return;
     };
-    let (Some(begun), Some(origin)) = (before.start_time, after.origin) else {
+    let (Some(begun), Some(origin)) = (before.start_time, after.origin.and_then(Origin::of)) else {
         return;
     };
     let end = after.completion_time.filter(|_| outcome == SavepointOutcome::Completed);
     let end = end.or(after.updated_at).unwrap_or(begun);
     let took = end.duration_since(begun).try_into().unwrap_or_default();
-    ctx.metrics.savepoint(origin.into(), outcome, took);
+    ctx.metrics.savepoint(origin, outcome, took);
 }
