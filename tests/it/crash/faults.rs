@@ -133,7 +133,7 @@ async fn go_through(case: &Case, world: &World) -> Result<(), Failure> {
     let held = tokio::time::timeout(super::WITHIN, gate.reached())
         .await
         .map_err(|_| "the call was never made".to_owned())?;
-    let fake = &world.fake;
+    let fake = &world.cluster;
     match case.trouble {
         Trouble::Restart { keeps_jobs, moment } => {
             fake.restart_jobmanager(keeps_jobs)
@@ -176,7 +176,11 @@ async fn go_through(case: &Case, world: &World) -> Result<(), Failure> {
     } else {
         case.flow.ends(world).await?;
         world.polls(6).await?;
-        case.flow.check(world, &uid).await
+        if case.flow == Flow::Delete {
+            return world.nothing_runs(&uid);
+        }
+        let attempts = if case.flow == Flow::Upgrade { 2 } else { 1 };
+        world.runs_once(JOB, attempts).await
     }
 }
 

@@ -8,13 +8,14 @@ use std::{
     sync::Arc,
 };
 
-use devcluster::{ControlPlane, JarHost, cache::Cache, process::Supervisor};
+use devcluster::{ControlPlane, FlinkVersion, JarHost, cache::Cache, jars, process::Supervisor};
 use tokio::sync::OnceCell;
 
 use crate::harness::{self, rbac};
 
 const JAR: &str = "/job.jar";
 const OTHER_JAR: &str = "/other.jar";
+const TEST_JOBS: &str = "/test-jobs.jar";
 
 /// Flags of the operator with their values.
 pub(super) type Flags = BTreeMap<&'static str, &'static str>;
@@ -56,6 +57,13 @@ impl Ground {
     /// A jar with another content.
     pub(super) fn other_jar(&self) -> String {
         self.jars.url(OTHER_JAR)
+    }
+
+    /// The jar with the test jobs that a real Flink runs.
+    pub(super) async fn test_jobs(&self) -> String {
+        let jar = jars::test_jobs(FlinkVersion::V2_3).await.unwrap();
+        self.jars.serve_file(TEST_JOBS, &jar).unwrap();
+        self.jars.url(TEST_JOBS)
     }
 
     /// The command of an operator that talks to the API server by way of `kubeconfig`.

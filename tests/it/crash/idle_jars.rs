@@ -22,7 +22,7 @@ fn impatient() -> Flags {
 
 impl World {
     fn jars(&self) -> BTreeSet<String> {
-        self.fake.jars().into_iter().map(|jar| jar.id).collect()
+        self.cluster.jars().into_iter().map(|jar| jar.id).collect()
     }
 
     /// The jar that a submission that is under way has recorded.
@@ -44,7 +44,7 @@ impl World {
 
     /// Uploads a jar as somebody else does.
     async fn upload(&self, name: &str) -> Result<String, Failure> {
-        let url = self.fake.url().parse().map_err(|_| "no URL".to_owned())?;
+        let url = self.cluster.url().parse().map_err(|_| "no URL".to_owned())?;
         let client = FlinkClient::new(&ClusterEndpoint::new(url)).map_err(|error| error.to_string())?;
         let content = JarContent::from_bytes("PK".into());
         let uploaded = client.upload_jar(name, content).await;
@@ -54,7 +54,7 @@ impl World {
     }
 
     fn jar_of_last_submission(&self) -> String {
-        self.fake
+        self.cluster
             .submissions()
             .pop()
             .map(|last| last.jar_id)
@@ -131,14 +131,14 @@ async fn under_our_name(world: &World, operator: &mut Operator) -> Result<(), Fa
     world.until_session_ready().await?;
     world.create(JOB).await;
     world.until_running(JOB).await?;
-    let name = world.fake.jars().pop().map(|jar| jar.name).unwrap_or_default();
+    let name = world.cluster.jars().pop().map(|jar| jar.name).unwrap_or_default();
     operator.process.kill().map_err(|error| error.to_string())?;
     world.upload(&name).await?;
     let before = world.jars();
-    let looked = world.fake.count("GET", "/jars");
+    let looked = world.cluster.count("GET", "/jars");
     world.restart(operator);
     eventually("the upload folder is looked through", async || {
-        (world.fake.count("GET", "/jars") > looked)
+        (world.cluster.count("GET", "/jars") > looked)
             .then_some(())
             .ok_or_else(String::new)
     })
@@ -168,7 +168,9 @@ async fn deleted_later(world: &World) -> Result<(), Failure> {
     use devcluster::fake::{Action, Fault, Reply};
     world.until_session_ready().await?;
     let refusal = Action::Answer(Reply::json(500, r#"{"errors":["disk"]}"#));
-    let refused = world.fake.inject(Fault::on("DELETE", "/jars/:jarid", refusal).first(1));
+    let refused = world
+        .cluster
+        .inject(Fault::on("DELETE", "/jars/:jarid", refusal).first(1));
     world.create(JOB).await;
     world.until_running(JOB).await?;
     let jar = world.jar_of_last_submission();

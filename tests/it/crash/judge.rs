@@ -18,6 +18,7 @@ use kube::{ResourceExt, api::ListParams};
 
 use super::{
     Failure,
+    cluster::Cluster,
     world::{Operator, World, eventually, is_running},
 };
 
@@ -26,7 +27,7 @@ impl World {
     pub(super) fn live_of(&self, uid: &str) -> Vec<String> {
         let mark = UidHash::of(uid).to_string();
         let live = |job: &FakeJob| !["CANCELED", "FAILED", "FINISHED"].contains(&job.state);
-        let jobs = self.fake.jobs().into_iter();
+        let jobs = self.cluster.jobs().into_iter();
         jobs.filter(|job| live(job) && job.id.get(8..24) == Some(mark.as_str()))
             .map(|job| job.id)
             .collect()
@@ -36,7 +37,7 @@ impl World {
     pub(super) fn accepted_of(&self, uid: &str) -> BTreeMap<String, usize> {
         let mark = UidHash::of(uid).to_string();
         let mut accepted = BTreeMap::new();
-        for submission in self.fake.submissions() {
+        for submission in self.cluster.submissions() {
             if submission.job_id.get(8..24) == Some(mark.as_str()) {
                 *accepted.entry(submission.job_id).or_default() += 1;
             }
@@ -47,7 +48,7 @@ impl World {
     /// What holds whatever happened: no JobID was accepted twice, and no two jobs of one resource ever ran together.
     pub(super) fn never_twice(&self, uid: &str) -> Result<(), Failure> {
         let accepted = self.accepted_of(uid);
-        let most = self.fake.most_live_of(UidHash::of(uid));
+        let most = self.cluster.most_live_of(UidHash::of(uid));
         if accepted.values().any(|n| *n > 1) || most > 1 {
             return Err(format!("ran twice: accepted {accepted:?}, {most} at a time"));
         }
@@ -126,7 +127,9 @@ impl World {
         }
         Ok(())
     }
+}
 
+impl<C: Cluster> World<C> {
     /// Everything that helps to understand a failure.
     pub(super) async fn report(&self, failure: &str, operators: &[&Operator]) -> Failure {
         let mut report = format!("{failure}\nnamespace {}\n", self.namespace);
@@ -140,7 +143,9 @@ impl World {
         for write in self.flink.writes() {
             let _ = writeln!(report, "  {write}");
         }
-        let _ = writeln!(report, "jobs of the fake: {:?}", self.fake.jobs());
+        let _ = writeln!(report, "accepted: {:?}", self.cluster.ran());
+        let _ = writeln!(report, "asked for: {:?}", self.cluster.asked());
+        let _ = writeln!(report, "files: {:?}", self.cluster.files());
         let listed = self.jobs.list(&ListParams::default()).await;
         for job in listed.into_iter().flatten().take(3) {
             let status = serde_json::to_string(&job.status).unwrap_or_default();
@@ -150,6 +155,12 @@ impl World {
                 job.name_any(),
                 job.finalizers()
             );
+        }
+        let listed = self.savepoint_api().list(&ListParams::default()).await;
+        for savepoint in listed.into_iter().flatten().take(3) {
+            let status = serde_json::to_string(&savepoint.status).unwrap_or_default();
+            let (name, finalizers) = (savepoint.name_any(), savepoint.finalizers());
+            let _ = writeln!(report, "Savepoint {name} (finalizers {finalizers:?}): {status}");
         }
         for log in self.logs.lock().iter() {
             let text = std::fs::read_to_string(log).unwrap_or_default();

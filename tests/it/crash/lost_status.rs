@@ -78,7 +78,7 @@ async fn lost_and_found(world: &World, operator: &mut Operator) -> Result<(), Fa
     }
     world.polls(6).await?;
     try_join_all(names.iter().map(|name| world.runs_once(name, 1))).await?;
-    let submissions = world.fake.submissions().len();
+    let submissions = world.cluster.submissions().len();
     if submissions != JOBS {
         return Err(format!("{JOBS} submissions were to be made, {submissions} were"));
     }

@@ -11,8 +11,8 @@ use serde_json::json;
 
 use super::{
     Failure, WITHIN,
+    cluster::steady,
     flow::{Flow, Kind},
-    plans::cluster,
     run_all,
     world::{JOB, SESSION, World, eventually, is_running},
 };
@@ -26,7 +26,7 @@ async fn cancelled_in_ui(world: &World, kind: Kind, moment: Moment) -> Result<()
         .await
         .map_err(|_| "the write was never made".to_owned())?;
     for id in world.live_of(&uid) {
-        world.fake.cancel_in_ui(id);
+        world.cluster.cancel_in_ui(id);
     }
     held.pass();
     // The old job's end is what the operator wanted too; the new job's end is the user's word.
@@ -66,7 +66,7 @@ async fn a_job_that_a_user_cancels_during_its_upgrade_ends_as_the_later_word_say
         6,
         |(kind, moment)| format!("ui/{}/{}", kind.as_str(), moment.as_str()),
         async |(kind, moment)| {
-            let world = World::new(cluster()).await;
+            let world = World::new(steady()).await;
             let operator = world.operator().await;
             let result = cancelled_in_ui(&world, *kind, *moment).await;
             world.judge(result, &[&operator]).await

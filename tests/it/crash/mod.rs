@@ -4,6 +4,7 @@
 //! A case that fails prints its id, both traces, the status and the end of the operators' logs; `CRASH_PLAN=<id> cargo test
 //! crash` runs that one alone.
 
+mod cluster;
 mod faults;
 mod flow;
 mod ground;
@@ -17,6 +18,8 @@ mod plans;
 mod savepoints;
 mod steady;
 mod submissions;
+mod taken;
+mod truth;
 mod two;
 mod world;
 

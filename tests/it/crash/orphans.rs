@@ -34,14 +34,14 @@ fn cancelling() -> Flags {
 impl World {
     fn runs(&self, id: &str) -> bool {
         let live = |job: &FakeJob| job.id == id && !["CANCELED", "FAILED", "FINISHED"].contains(&job.state);
-        self.fake.jobs().iter().any(live)
+        self.cluster.jobs().iter().any(live)
     }
 
     /// A job that runs with the mark of a resource, submitted now.
     fn add_marked(&self, installation: InstallationId, uid: &str) -> Result<String, Failure> {
         let now = u32::try_from(Timestamp::now().as_second()).map_err(|error| error.to_string())?;
         let id = JobId::new(installation, UidHash::of(uid), now).to_string();
-        let added = self.fake.add_job(&id, "orphan");
+        let added = self.cluster.add_job(&id, "orphan");
         added.then_some(id).ok_or_else(|| "the JobID is taken".to_owned())
     }
 
@@ -140,7 +140,7 @@ async fn only_orphans(world: &World, other: &str) -> Result<(), Failure> {
         ),
         ("a released job", released),
         ("another installation's job", world.add_marked(theirs, "nobody")?),
-        ("somebody's job", world.fake.add_foreign_job("report")),
+        ("somebody's job", world.cluster.add_foreign_job("report")),
         (
             "the job of a resource in another namespace",
             world.add_marked(ours, &elsewhere.uid().unwrap_or_default())?,

@@ -18,7 +18,7 @@ use super::{
 const RUNNING: usize = 20;
 const INTERVAL: Duration = Duration::from_millis(200);
 /// Longer than the 10 s in which a session's numbers are written at most once, and than two rounds of the sweeper.
-const POLLS: u64 = 60;
+const POLLS: usize = 60;
 
 impl World {
     pub(super) async fn until_phase(&self, name: &str, phase: Phase) -> Result<JobStatus, Failure> {
@@ -43,7 +43,7 @@ impl World {
 /// Everything that is not there in steady state.
 fn noise(world: &World, operator: &Operator) -> Vec<String> {
     let mut noise = Vec::new();
-    for ((method, endpoint), n) in world.fake.requests() {
+    for ((method, endpoint), n) in world.cluster.requests() {
         if (method.as_str(), endpoint) != ("GET", "/jobs/overview") {
             noise.push(format!("{n} × {method} {endpoint} to Flink"));
         }
@@ -64,7 +64,7 @@ async fn all_kinds(world: &World) -> Result<(), Failure> {
     join_all(others.iter().map(|name| world.create(name))).await;
     try_join_all(running.iter().map(|name| world.until_running(name))).await?;
     let ids = try_join_all(others.iter().map(|name| world.job_id(name))).await?;
-    let fake = &world.fake;
+    let fake = &world.cluster;
     let done = [
         fake.finish_job(&ids[0]),
         fake.fail_job(&ids[2], "java.lang.IllegalStateException: disk full"),
@@ -95,7 +95,7 @@ async fn rests(world: &World, operator: &Operator) -> Result<(), Failure> {
         }
         before = after;
     }
-    let polled = || world.fake.count("GET", "/jobs/overview");
+    let polled = || world.cluster.count("GET", "/jobs/overview");
     let (from, begun) = (polled(), Instant::now());
     world.polls(POLLS).await?;
     let (times, took) = (polled() - from, begun.elapsed());

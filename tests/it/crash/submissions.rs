@@ -75,7 +75,7 @@ async fn take_turns(world: &World, other: &str) -> Result<(), Failure> {
     try_join_all(crowd.iter().map(|name| world.runs_once(name, 1))).await?;
 
     let mark = UidHash::of(&single.uid().unwrap_or_default()).to_string();
-    let order = world.fake.submissions();
+    let order = world.cluster.submissions();
     let turn = order
         .iter()
         .position(|one| one.job_id.get(8..24) == Some(mark.as_str()));
@@ -83,7 +83,7 @@ async fn take_turns(world: &World, other: &str) -> Result<(), Failure> {
     if turn.is_none_or(|turn| turn >= 2 * BOUND) {
         return Err(format!("the single job had turn {turn:?} of {}", order.len()));
     }
-    let most = world.fake.most_at_once("POST", "/jars/:jarid/run");
+    let most = world.cluster.most_at_once("POST", "/jars/:jarid/run");
     if most > BOUND || order.len() != CROWD + 1 {
         return Err(format!("{} submissions, {most} at once", order.len()));
     }

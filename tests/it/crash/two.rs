@@ -1,18 +1,24 @@
 //! Two operators that both act, with no lease between them.
 
-use devcluster::fake::FakeOptions;
-use futures::future::{join_all, try_join_all};
+use devcluster::fake::{FakeFlink, FakeOptions};
+use futures::{
+    StreamExt,
+    future::{join_all, try_join_all},
+    stream,
+};
 use kube::ResourceExt;
-use parking_lot::Mutex;
 
 use super::{
-    Failure, chosen, passed,
-    plans::{Plan, cluster, none_missed, record},
-    run_all,
+    Failure, chosen,
+    cluster::Cluster,
+    passed,
+    plans::{Choice, Outcome, Plan, Report, record},
     world::World,
 };
 
 const JOBS: usize = 20;
+/// Of the ids of plans with two operators.
+const PREFIX: &str = "frozen/";
 
 async fn all_flows(world: &World) -> Result<(), Failure> {
     world.until_session_ready().await?;
@@ -32,7 +38,7 @@ async fn all_flows(world: &World) -> Result<(), Failure> {
     try_join_all(names.iter().map(|name| world.until_gone(name))).await?;
     world.polls(6).await?;
     uids.iter().try_for_each(|uid| world.nothing_runs(uid))?;
-    let submissions = world.fake.submissions().len();
+    let submissions = world.cluster.submissions().len();
     if submissions != 2 * JOBS {
         return Err(format!("{} submissions were to be made, {submissions} were", 2 * JOBS));
     }
@@ -49,24 +55,36 @@ async fn two_that_are_active_at_once_submit_each_job_once() {
     passed(world.judge(all_flows(&world).await, &[&first, &second]).await);
 }
 
+async fn freeze(plan: &Plan) -> (Outcome, Failure) {
+    let mut world = World::<FakeFlink>::of_plan().await;
+    world.more = plan.flow.spec(&world).await;
+    let (first, mut second) = (world.operator().await, None);
+    let result = plan.freeze(&world, &first, &mut second).await;
+    let outcome = if result == Ok(true) {
+        Outcome::Passed
+    } else {
+        Outcome::Missed
+    };
+    let operators: Vec<_> = [Some(&first), second.as_ref()].into_iter().flatten().collect();
+    match world.judge(result.map(drop), &operators).await {
+        Ok(()) => (outcome, Failure::new()),
+        Err(failure) => (Outcome::Failed, failure),
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_that_is_frozen_at_any_write_and_thawed_later_does_no_harm() {
     if devcluster::skip_real("crash::two") {
         return;
     }
-    let plans = record().await;
-    let (total, missed) = (plans.len(), Mutex::new(Vec::new()));
-    let id = |plan: &Plan| format!("frozen/{plan}");
-    run_all(plans, 8, id, async |plan| {
-        let world = World::new(cluster()).await;
-        let (first, mut second) = (world.operator().await, None);
-        let result = plan.freeze(&world, &first, &mut second).await;
-        let operators: Vec<_> = [Some(&first), second.as_ref()].into_iter().flatten().collect();
-        if result == Ok(false) {
-            missed.lock().push(id(plan));
-        }
-        world.judge(result.map(drop), &operators).await
-    })
-    .await;
-    none_missed(total, &missed.into_inner());
+    let choice = Choice::of_user().unwrap_or(Choice::Frozen);
+    let plans = choice.of(PREFIX, record::<FakeFlink>(&choice, PREFIX).await);
+    let report = Report::new("two operators", PREFIX, plans.len());
+    stream::iter(plans)
+        .for_each_concurrent(FakeFlink::AT_ONCE, async |plan| {
+            let (outcome, failure) = freeze(&plan).await;
+            report.note(&plan, outcome, &failure);
+        })
+        .await;
+    report.none_failed_or_missed();
 }

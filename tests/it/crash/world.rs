@@ -1,6 +1,7 @@
-//! One case's own world: a namespace, a fake Flink behind a proxy, a session, and operators.
+//! One case's own world: a namespace, a Flink behind a proxy, a session, and operators.
 
 use std::{
+    collections::{BTreeMap, BTreeSet},
     future::Future,
     sync::{
         Arc,
@@ -12,7 +13,7 @@ use std::{
 use devcluster::{
     fake::{FakeFlink, FakeOptions},
     process::Process,
-    proxy::Proxy,
+    proxy::{Proxy, Read},
 };
 use flink_job_operator::{
     api::{FlinkSession, FlinkSessionJob, JobStatus, Phase, session::SessionPhase},
@@ -24,7 +25,7 @@ use k8s_openapi::api::{
     events::v1::Event,
 };
 use kube::{
-    Api, Client,
+    Api, Client, ResourceExt,
     api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
     runtime::wait::await_condition,
 };
@@ -33,6 +34,7 @@ use serde_json::{Value, json};
 
 use super::{
     Failure, WITHIN,
+    cluster::Cluster,
     ground::{Flags, Ground},
 };
 use crate::harness::rbac;
@@ -48,12 +50,12 @@ pub(super) struct Operator {
     flags: Flags,
 }
 
-pub(super) struct World {
+pub(super) struct World<C = FakeFlink> {
     ground: Arc<Ground>,
     /// Whether operators see all namespaces, and not only this one.
     wide: bool,
     pub(super) namespace: String,
-    pub(super) fake: FakeFlink,
+    pub(super) cluster: C,
     pub(super) flink: Proxy,
     pub(super) jobs: Api<FlinkSessionJob>,
     /// More of the spec of each job.
@@ -62,42 +64,67 @@ pub(super) struct World {
     endpoints: Mutex<Vec<String>>,
     pub(super) logs: Mutex<Vec<std::path::PathBuf>>,
     started: AtomicU32,
+    /// The job resources that were created: their names and UIDs.
+    pub(super) created: Mutex<Vec<(String, String)>>,
+    /// The names that Savepoints give to paths, also of those that are gone.
+    pub(super) names: Mutex<BTreeMap<String, BTreeSet<String>>>,
+}
+
+/// A name that no other world has.
+fn fresh_namespace() -> String {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    format!("crash-{}", NUMBER.fetch_add(1, Ordering::Relaxed))
 }
 
 impl World {
     /// A world beside others on one API server: its operators see its namespace only.
     pub(super) async fn new(options: FakeOptions) -> Self {
-        Self::on(Ground::shared().await, false, options).await
+        let fake = FakeFlink::start(options).await.unwrap();
+        Self::on(Ground::shared().await, false, fresh_namespace(), fake).await
     }
 
     /// A world with an API server of its own: its operators see all namespaces.
     pub(super) async fn wide(options: FakeOptions) -> Self {
-        Self::on(Arc::new(Ground::start().await), true, options).await
+        let fake = FakeFlink::start(options).await.unwrap();
+        Self::on(Arc::new(Ground::start().await), true, fresh_namespace(), fake).await
+    }
+}
+
+impl<C: Cluster> World<C> {
+    /// A world for a plan.
+    pub(super) async fn of_plan() -> Self {
+        let namespace = fresh_namespace();
+        let cluster = C::start(&namespace).await;
+        Self::on(Ground::shared().await, false, namespace, cluster).await
     }
 
-    async fn on(ground: Arc<Ground>, wide: bool, options: FakeOptions) -> Self {
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
+    async fn on(ground: Arc<Ground>, wide: bool, namespace: String, cluster: C) -> Self {
         let client = ground.plane.client().await.unwrap();
-        let namespace = format!("crash-{}", NUMBER.fetch_add(1, Ordering::Relaxed));
-        let fake = FakeFlink::start(options).await.unwrap();
-        let flink = Proxy::to_flink(&fake.url()).await.unwrap();
+        let flink = Proxy::to_flink(&cluster.url()).await.unwrap();
         let world = Self {
             ground,
             wide,
             jobs: Api::namespaced(client.clone(), &namespace),
             namespace,
-            fake,
+            cluster,
             flink,
             more: json!({}),
             client,
             endpoints: Mutex::default(),
             logs: Mutex::default(),
             started: AtomicU32::new(0),
+            created: Mutex::default(),
+            names: Mutex::default(),
         };
         world.add_namespace(&world.namespace).await;
         rbac::install_in(&world.client, &world.namespace).await;
         world.add_session(SESSION, &world.flink.url()).await;
         world
+    }
+
+    /// The program of this world's jobs.
+    pub(super) async fn program(&self) -> Value {
+        self.cluster.program(&self.ground).await
     }
 
     pub(super) async fn add_namespace(&self, name: &str) {
@@ -180,7 +207,11 @@ impl World {
         }
         let job: FlinkSessionJob = object("FlinkSessionJob", json!({"metadata": {"name": name}, "spec": spec}));
         let jobs = Api::namespaced(self.client.clone(), namespace);
-        jobs.create(&PostParams::default(), &job).await.unwrap()
+        let job: FlinkSessionJob = jobs.create(&PostParams::default(), &job).await.unwrap();
+        self.created
+            .lock()
+            .push((name.to_owned(), job.uid().unwrap_or_default()));
+        job
     }
 
     /// The spec of a program with another jar than the other jobs have.
@@ -190,10 +221,9 @@ impl World {
 
     /// Edits a job in a way that needs a restart.
     pub(super) async fn edit(&self, name: &str) {
-        let args = [
-            "--generation".to_owned(),
-            jiff::Timestamp::now().as_nanosecond().to_string(),
-        ];
+        let mut args = self.more["job"]["args"].as_array().cloned().unwrap_or_default();
+        let now = jiff::Timestamp::now().as_nanosecond().to_string();
+        args.extend([json!("--generation"), json!(now)]);
         self.patch(name, json!({"spec": {"job": {"args": args}}})).await;
     }
 
@@ -278,8 +308,9 @@ impl World {
     }
 
     /// Waits until the cluster was polled so many times more: whoever is to act on what is there has seen it.
-    pub(super) async fn polls(&self, more: u64) -> Result<(), Failure> {
-        let count = || self.fake.count("GET", "/jobs/overview");
+    pub(super) async fn polls(&self, more: usize) -> Result<(), Failure> {
+        let is_poll = |read: &Read| read.path == "/jobs/overview" && read.status.is_some();
+        let count = || self.flink.reads().iter().filter(|read| is_poll(read)).count();
         let wanted = count() + more;
         eventually("polls of the job list", async || {
             (count() >= wanted)

@@ -46,7 +46,7 @@ impl JobManager {
     }
 
     /// The checkpoint of a job that can be read now, and the count in it.
-    fn kept_checkpoint(&self, id: Id, now: Instant) -> Option<(String, u64)> {
+    pub(super) fn kept_checkpoint(&self, id: Id, now: Instant) -> Option<(String, u64)> {
         match self.process.jobs.get(&id) {
             Some(job) if !job.settings.keeps_checkpoint(job.state(now)) => None,
             Some(job) => self

@@ -23,6 +23,8 @@ pub struct FakeJob {
     pub restored_count: u64,
     /// What it has counted by now, or when it ended.
     pub count: u64,
+    /// Where its newest checkpoint is, if it is kept.
+    pub checkpoint: Option<String>,
 }
 
 /// An uploaded jar as the fake has it.
@@ -46,15 +48,16 @@ impl FakeFlink {
     /// The jobs in its list.
     #[must_use]
     pub fn jobs(&self) -> Vec<FakeJob> {
-        let job = |job: &Job, now| FakeJob {
+        let job = |jm: &JobManager, job: &Job, now| FakeJob {
             id: job.id.to_string(),
             name: job.name.clone(),
             state: job.state(now).word(),
             parallelism: job.parallelism,
             restored_count: job.restored_count,
             count: job.count(now),
+            checkpoint: jm.kept_checkpoint(job.id, now).map(|(path, _)| path),
         };
-        self.read(|jm, now| jm.process.jobs.values().map(|j| job(j, now)).collect())
+        self.read(|jm, now| jm.process.jobs.values().map(|j| job(jm, j, now)).collect())
     }
 
     /// The jars in its upload folder.

@@ -18,7 +18,7 @@ pub(super) fn submissions(log: &str) -> Vec<Submission> {
     log.lines().filter_map(submission).collect()
 }
 
-fn submission(line: &str) -> Option<Submission> {
+pub(super) fn submission(line: &str) -> Option<Submission> {
     let (before, after) = line.split_once("Submitting job '")?;
     let after = after.trim_end().trim_end_matches('.');
     let job = after

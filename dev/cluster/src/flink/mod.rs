@@ -1,6 +1,7 @@
 //! A real Flink session cluster on the loopback address: one JobManager and some TaskManagers.
 
 mod distribution;
+mod history;
 mod launch;
 mod log;
 mod version;
@@ -18,6 +19,7 @@ use serde_json::Value;
 use tokio::sync::OnceCell;
 
 pub use distribution::distribution;
+pub use history::{JobEvent, JobHistory};
 pub use log::Submission;
 pub use version::FlinkVersion;
 
@@ -274,6 +276,12 @@ impl Flink {
         let path = self.logs().join("jobmanager.log");
         let log = fs::read(&path).map_err(process::file("read", &path))?;
         Ok(log::submissions(&String::from_utf8_lossy(&log)))
+    }
+
+    /// What happens from now on, over all lives of the JobManager, by its log.
+    pub fn history(&self) -> Result<JobHistory, Error> {
+        let path = self.logs().join("jobmanager.log");
+        Ok(JobHistory::from_now_on(&path).map_err(process::file("read", &path))?)
     }
 
     async fn start_jobmanager(&self) -> Result<(), Error> {

@@ -1,0 +1,103 @@
+//! Which plans are run.
+
+use std::collections::BTreeSet;
+
+use devcluster::proxy::Moment;
+
+use super::{
+    super::flow::{Flow, Kind},
+    Plan,
+};
+
+/// A choice of plans.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in super::super) enum Choice {
+    /// `CRASH_PLANS=all`.
+    All,
+    /// `CRASH_PLAN`: those whose ids begin so.
+    Named(String),
+    /// Those of the grave kinds, and of the others enough to have each flow, kind and moment.
+    Sample,
+    /// One of each flow: where most is at stake.
+    Gravest,
+    /// For an operator that is frozen: all of the three simplest flows, and of the others what asks Flink for something that
+    /// must not be done twice.
+    Frozen,
+}
+
+/// Three moments make a write: with this stride the moments take turns.
+const STRIDE: usize = 4;
+
+impl Choice {
+    /// What the environment asks for.
+    pub(in super::super) fn of_user() -> Option<Self> {
+        let named = std::env::var("CRASH_PLAN").ok().map(Self::Named);
+        named.or_else(|| (std::env::var("CRASH_PLANS").as_deref() == Ok("all")).then_some(Self::All))
+    }
+
+    /// Whether it has something of a flow.
+    pub(super) fn concerns(&self, prefix: &str, flow: Flow) -> bool {
+        let beginning = format!("{prefix}{flow}/");
+        match self {
+            Self::Named(start) => beginning.starts_with(start) || start.starts_with(&beginning),
+            Self::All | Self::Sample | Self::Gravest | Self::Frozen => true,
+        }
+    }
+
+    /// The chosen ones.
+    pub(in super::super) fn of(&self, prefix: &str, mut plans: Vec<Plan>) -> Vec<Plan> {
+        match self {
+            Self::All => {}
+            Self::Named(start) => plans.retain(|plan| format!("{prefix}{plan}").starts_with(start)),
+            Self::Sample => {
+                let all = plans.clone();
+                let mut others = 0;
+                plans.retain(|plan| {
+                    others += usize::from(!plan.kind.is_grave());
+                    plan.kind.is_grave() || others % STRIDE == 1
+                });
+                assert_eq!(
+                    kinds(&plans),
+                    kinds(&all),
+                    "the sample leaves a flow, a kind or a moment out"
+                );
+            }
+            Self::Gravest => {
+                let gravest = |plan: &&Plan| plan.moment == Moment::AfterForward && plan.kind == gravest(plan.flow);
+                let chosen: Vec<_> = plans.iter().filter(gravest).copied().collect();
+                let flows = |plans: &[Plan]| plans.iter().map(|plan| plan.flow.to_string()).collect::<BTreeSet<_>>();
+                assert_eq!(flows(&chosen), flows(&plans), "a flow has lost its gravest write");
+                plans = chosen;
+            }
+            Self::Frozen => {
+                let simple = [Flow::Create, Flow::Upgrade, Flow::Delete];
+                let asks = [Kind::Stop, Kind::Trigger, Kind::Disposal];
+                plans.retain(|plan| simple.contains(&plan.flow) || asks.contains(&plan.kind));
+            }
+        }
+        plans
+    }
+}
+
+/// The flows, kinds and moments of plans.
+fn kinds(plans: &[Plan]) -> BTreeSet<String> {
+    let words = |plan: &Plan| {
+        [
+            plan.flow.to_string(),
+            plan.kind.as_str().to_owned(),
+            plan.moment.as_str().to_owned(),
+        ]
+    };
+    plans.iter().flat_map(words).collect()
+}
+
+/// The write of a flow that may be made only once, and what comes of it only be found out.
+const fn gravest(flow: Flow) -> Kind {
+    match flow {
+        Flow::Create | Flow::Resume | Flow::Import | Flow::Upgrade => Kind::Run,
+        Flow::UpgradeSavepoint | Flow::Suspend | Flow::DeleteSavepoint => Kind::Stop,
+        Flow::UpgradeLastState | Flow::Delete => Kind::Cancel,
+        Flow::Savepoint => Kind::Trigger,
+        Flow::Dispose => Kind::Disposal,
+    }
+}
