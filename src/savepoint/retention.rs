@@ -50,12 +50,17 @@ pub(super) fn is_expired(o: &Observed<'_>, siblings: &[Sibling<'_>], usage: &Usa
     !newer.is_empty() && (too_many || too_old)
 }
 
-/// When the savepoint may become too old.
+/// When the savepoint may become too old; when it is to go already, the end of the time in which it is let be.
 pub(super) fn expires(o: &Observed<'_>) -> Option<Timestamp> {
-    let age = policy(o)?.age.map(GoDuration::get)?;
-    let time = after(o.status.completion_time?, age);
+    let policy = policy(o)?;
     let settled = after(o.status.updated_at?, SETTLED);
-    Some(time.max(settled)).filter(|time| *time > o.now)
+    let time = if is_expired(o, &o.siblings, &o.usage) {
+        settled
+    } else {
+        let age = policy.age.map(GoDuration::get)?;
+        after(o.status.completion_time?, age).max(settled)
+    };
+    Some(time).filter(|time| *time > o.now)
 }
 
 /// Begins to dispose of a savepoint that is to go.
@@ -100,6 +105,16 @@ mod tests {
             "settled/keep" => false,
             other => panic!("{other}"),
         }
+    }
+
+    #[test]
+    fn one_that_is_to_go_is_looked_at_again_when_its_status_has_settled() {
+        let mut case = kept(Some(1), None, 1);
+        case.status.updated_at = Some(case.now);
+        let plan = case.still("settled/keep");
+        assert_eq!(seconds(&case, &plan), Some(5), "no change may come to wake it");
+        case.wait(5);
+        assert!(goes(&case));
     }
 
     #[test]
