@@ -1,8 +1,9 @@
-//! Crashes, two leaders and faults of the JobManager: the operator's own binary between a real API server and a fake Flink.
+//! Crashes, two leaders and faults of the JobManager: the operator's own binary between a real API server and a fake Flink, and
+//! a real one for a few.
 //!
-//! What ran is counted at the fake. Proxies on both lines stop the operator right before or after a chosen write.
+//! What ran is counted at the Flink. Proxies on both lines stop the operator right before or after a chosen write.
 //! A case that fails prints its id, both traces, the status and the end of the operators' logs; `CRASH_PLAN=<id> cargo test
-//! crash` runs that one alone.
+//! crash` runs that one alone. [`plans`] says how to run all.
 
 mod cluster;
 mod faults;

@@ -245,17 +245,22 @@ impl<C: Cluster> World<C> {
         if truth != *expected {
             return Err(difference(expected, &truth));
         }
-        for job in self.ours()? {
-            let counts = self.cluster.counts_on(&job.ran);
-            counts.map_err(|failure| format!("job {}: {failure}", job.ran.id))?;
+        for ran in self.ran()? {
+            let counts = self.cluster.counts_on(&ran);
+            counts.map_err(|failure| format!("job {}: {failure}", ran.id))?;
         }
         Ok(())
     }
 
+    /// The Flink jobs of this world's resources.
+    pub(super) fn ran(&self) -> Result<Vec<Ran>, Failure> {
+        Ok(self.ours()?.into_iter().map(|job| job.ran).collect())
+    }
+
     /// Ends what runs in a cluster that outlives this world.
     pub(super) async fn clear(&self) {
-        let jobs = self.ours().unwrap_or_default();
-        let ids: Vec<String> = jobs.into_iter().map(|job| job.ran.id).collect();
+        let jobs = self.ran().unwrap_or_default();
+        let ids: Vec<String> = jobs.into_iter().map(|ran| ran.id).collect();
         self.cluster.clear(&ids).await;
     }
 }

@@ -10,7 +10,7 @@ use super::{Asked, Cluster, Failure, Files, Ground, Ran};
 
 /// A cluster whose jobs pass through no state that a poll sees only if it comes in time: each run of a flow makes the same
 /// writes, so that every plan comes to its moment.
-pub(in super::super) fn steady() -> FakeOptions {
+pub(in crate::crash) fn steady() -> FakeOptions {
     FakeOptions {
         initializing: Duration::ZERO,
         created: Duration::ZERO,

@@ -22,7 +22,7 @@ use crate::harness;
 
 const ENDS: [&str; 3] = ["FINISHED", "CANCELED", "FAILED"];
 
-pub(in super::super) struct RealFlink {
+pub(in crate::crash) struct RealFlink {
     flink: &'static Flink,
     http: reqwest::Client,
     history: Mutex<JobHistory>,

@@ -91,7 +91,7 @@ fn stopped(truth: Truth, name: &str, origin: SavepointOrigin, verified: bool) ->
 
 impl Flow {
     /// What must be so in the end.
-    pub(in super::super) fn expected(self) -> Truth {
+    pub(in crate::crash) fn expected(self) -> Truth {
         let alone = || Truth {
             resources: vec![running(JOB, 0, State::Empty, None)],
             ..first("RUNNING")

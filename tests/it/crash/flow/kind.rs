@@ -5,7 +5,7 @@ use devcluster::proxy::{Moment, Rule, Write};
 
 /// A kind of write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in super::super) enum Kind {
+pub(in crate::crash) enum Kind {
     PutStatus,
     PatchFinalizer,
     CreateSavepoint,
@@ -20,7 +20,7 @@ pub(in super::super) enum Kind {
 }
 
 impl Kind {
-    pub(in super::super) const ALL: [Self; 11] = [
+    pub(in crate::crash) const ALL: [Self; 11] = [
         Self::PutStatus,
         Self::PatchFinalizer,
         Self::CreateSavepoint,
@@ -34,7 +34,7 @@ impl Kind {
         Self::Disposal,
     ];
 
-    pub(in super::super) const fn as_str(self) -> &'static str {
+    pub(in crate::crash) const fn as_str(self) -> &'static str {
         match self {
             Self::PutStatus => "put-status",
             Self::PatchFinalizer => "patch-finalizer",
@@ -70,7 +70,7 @@ impl Kind {
     }
 
     /// Whether it goes to Flink, and not to the API server.
-    pub(in super::super) const fn is_flinks(self) -> bool {
+    pub(in crate::crash) const fn is_flinks(self) -> bool {
         match self {
             Self::Upload | Self::Run | Self::Cancel | Self::Stop | Self::Trigger | Self::Disposal => true,
             Self::PutStatus
@@ -82,19 +82,19 @@ impl Kind {
     }
 
     /// Whether state can be doubled or lost by it alone.
-    pub(in super::super) const fn is_grave(self) -> bool {
+    pub(in crate::crash) const fn is_grave(self) -> bool {
         matches!(
             self,
             Self::Run | Self::Stop | Self::Trigger | Self::Disposal | Self::CreateSavepoint
         )
     }
 
-    pub(in super::super) fn rule(self, nth: u64, moment: Moment) -> Rule {
+    pub(in crate::crash) fn rule(self, nth: u64, moment: Moment) -> Rule {
         let (method, path) = self.pattern();
         Rule::on(method, path, moment).nth(nth)
     }
 
-    pub(in super::super) fn is(self, write: &Write) -> bool {
+    pub(in crate::crash) fn is(self, write: &Write) -> bool {
         self.rule(1, Moment::BeforeForward).matches(&write.method, &write.path)
     }
 }

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use super::{
     Failure,
     cluster::Cluster,
-    world::{JOB, World},
+    world::{JOB, World, eventually},
 };
 
 pub(super) use kind::Kind;
@@ -166,6 +166,9 @@ impl Flow {
         }
         let uid = world.create(JOB).await.uid();
         world.until_running(JOB).await?;
+        if world.more["savepointPolicy"].is_object() {
+            world.until_it_has_state(self != Self::Dispose).await?;
+        }
         match self {
             Self::Resume => {
                 Self::Suspend.begin(world).await;
@@ -203,6 +206,25 @@ impl Flow {
 }
 
 impl<C: Cluster> World<C> {
+    /// Waits until the job counts, and until all that the operator writes of its checkpoints is written.
+    async fn until_it_has_state(&self, in_checkpoints: bool) -> Result<(), Failure> {
+        eventually("the job counts", async || {
+            for ran in self.ran()? {
+                self.cluster.counts_on(&ran)?;
+                if in_checkpoints && self.cluster.newest_checkpoint(&ran.id).is_none() {
+                    return Err("it has no checkpoint".to_owned());
+                }
+            }
+            Ok(())
+        })
+        .await?;
+        let read = |job: Option<&FlinkSessionJob>| {
+            let state = job.and_then(|job| job.status.as_ref()?.state.as_ref());
+            !in_checkpoints || state.is_some_and(|state| state.checkpointing.is_some())
+        };
+        self.until(JOB, "known by its checkpoints", read).await.map(drop)
+    }
+
     /// The path of a Savepoint that was seen.
     fn path_of(&self, name: &str) -> String {
         let known = self.names.lock();

@@ -11,7 +11,7 @@ use super::{
 
 /// A choice of plans.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in super::super) enum Choice {
+pub(in crate::crash) enum Choice {
     /// `CRASH_PLANS=all`.
     All,
     /// `CRASH_PLAN`: those whose ids begin so.
@@ -30,7 +30,7 @@ const STRIDE: usize = 4;
 
 impl Choice {
     /// What the environment asks for.
-    pub(in super::super) fn of_user() -> Option<Self> {
+    pub(in crate::crash) fn of_user() -> Option<Self> {
         let named = std::env::var("CRASH_PLAN").ok().map(Self::Named);
         named.or_else(|| (std::env::var("CRASH_PLANS").as_deref() == Ok("all")).then_some(Self::All))
     }
@@ -45,10 +45,17 @@ impl Choice {
     }
 
     /// The chosen ones.
-    pub(in super::super) fn of(&self, prefix: &str, mut plans: Vec<Plan>) -> Vec<Plan> {
+    pub(in crate::crash) fn of(&self, prefix: &str, mut plans: Vec<Plan>) -> Vec<Plan> {
         match self {
             Self::All => {}
-            Self::Named(start) => plans.retain(|plan| format!("{prefix}{plan}").starts_with(start)),
+            Self::Named(start) => {
+                let some = !plans.is_empty();
+                plans.retain(|plan| format!("{prefix}{plan}").starts_with(start));
+                assert!(
+                    !(some && plans.is_empty()),
+                    "no plan has an id that begins with {start}"
+                );
+            }
             Self::Sample => {
                 let all = plans.clone();
                 let mut others = 0;
@@ -62,13 +69,7 @@ impl Choice {
                     "the sample leaves a flow, a kind or a moment out"
                 );
             }
-            Self::Gravest => {
-                let gravest = |plan: &&Plan| plan.moment == Moment::AfterForward && plan.kind == gravest(plan.flow);
-                let chosen: Vec<_> = plans.iter().filter(gravest).copied().collect();
-                let flows = |plans: &[Plan]| plans.iter().map(|plan| plan.flow.to_string()).collect::<BTreeSet<_>>();
-                assert_eq!(flows(&chosen), flows(&plans), "a flow has lost its gravest write");
-                plans = chosen;
-            }
+            Self::Gravest => plans = gravest(),
             Self::Frozen => {
                 let simple = [Flow::Create, Flow::Upgrade, Flow::Delete];
                 let asks = [Kind::Stop, Kind::Trigger, Kind::Disposal];
@@ -91,13 +92,21 @@ fn kinds(plans: &[Plan]) -> BTreeSet<String> {
     plans.iter().flat_map(words).collect()
 }
 
-/// The write of a flow that may be made only once, and what comes of it only be found out.
-const fn gravest(flow: Flow) -> Kind {
-    match flow {
+/// The writes that may be made only once, of which the operator does not hear what came of them: of each flow the first. It
+/// takes no record to know them.
+pub(super) fn gravest() -> Vec<Plan> {
+    let kind = |flow| match flow {
         Flow::Create | Flow::Resume | Flow::Import | Flow::Upgrade => Kind::Run,
         Flow::UpgradeSavepoint | Flow::Suspend | Flow::DeleteSavepoint => Kind::Stop,
         Flow::UpgradeLastState | Flow::Delete => Kind::Cancel,
         Flow::Savepoint => Kind::Trigger,
         Flow::Dispose => Kind::Disposal,
-    }
+    };
+    let plan = |flow| Plan {
+        flow,
+        kind: kind(flow),
+        nth: 1,
+        moment: Moment::AfterForward,
+    };
+    Flow::ALL.map(plan).to_vec()
 }

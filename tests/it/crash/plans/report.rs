@@ -17,7 +17,7 @@ struct Results {
 }
 
 /// The results of the plans on one Flink, told as they come.
-pub(in super::super) struct Report {
+pub(in crate::crash) struct Report {
     name: &'static str,
     prefix: &'static str,
     total: usize,
@@ -26,7 +26,7 @@ pub(in super::super) struct Report {
 }
 
 impl Report {
-    pub(in super::super) fn new(name: &'static str, prefix: &'static str, total: usize) -> Self {
+    pub(in crate::crash) fn new(name: &'static str, prefix: &'static str, total: usize) -> Self {
         Self {
             name,
             prefix,
@@ -37,7 +37,7 @@ impl Report {
     }
 
     /// A plan has come to its end.
-    pub(in super::super) fn note(&self, plan: &Plan, outcome: Outcome, failure: &Failure) {
+    pub(in crate::crash) fn note(&self, plan: &Plan, outcome: Outcome, failure: &Failure) {
         let id = format!("{}{plan}", self.prefix);
         let mut results = self.results.lock();
         results.done += 1;
@@ -61,7 +61,7 @@ impl Report {
     }
 
     /// Prints the table, and panics with everything that is known about the plans that failed.
-    pub(in super::super) fn none_failed(&self) {
+    pub(in crate::crash) fn none_failed(&self) {
         let results = self.results.lock();
         println!("| Flow | On | Plans | Passed |\n|---|---|---|---|");
         for (flow, (total, passed)) in &results.flows {
@@ -86,7 +86,7 @@ impl Report {
     }
 
     /// The same, where every plan must have come to its moment: one that did not has shown nothing.
-    pub(in super::super) fn none_failed_or_missed(&self) {
+    pub(in crate::crash) fn none_failed_or_missed(&self) {
         self.none_failed();
         let traces = &self.results.lock().traces;
         assert!(traces.is_empty(), "{}", traces.join("\n\n"));
