@@ -23,8 +23,8 @@ use crate::{
 /// How often the checkpoints of a running job are read.
 pub const READ_STATE: Duration = Duration::from_secs(60);
 
-/// How often, at most, while no checkpoint of the attempt is on record: a job that is lost before that goes back to where it
-/// was started from, or has nothing to go on from.
+/// How often, at most, in the first minute of a job, while no checkpoint of it is on record: one that is lost before that
+/// goes back to where it was started from, or has nothing to go on from.
 const READ_FIRST: Duration = Duration::from_secs(5);
 
 /// How many claimed paths are remembered.
@@ -339,9 +339,11 @@ pub(super) fn read_next(o: &Observed<'_>, status: &JobStatus, job_id: JobId) -> 
     let foreign = status.state.as_ref().is_some_and(is_foreign);
     let own = |latest: &RestorePoint| latest.job_id == Some(job_id);
     let recorded = status.latest_state().is_some_and(own);
+    // One that completes none for longer is looked at no more often than the others.
+    let young = status.start_time.is_some_and(|start| o.now < after(start, READ_STATE));
     let pause = match seen.retention {
         CheckpointRetention::NoCheckpoints => return None,
-        CheckpointRetention::Retained | CheckpointRetention::RetainedOnFailure if !recorded => {
+        CheckpointRetention::Retained | CheckpointRetention::RetainedOnFailure if young && !recorded => {
             // The first is complete an interval after the start, or soon after.
             seen.interval
                 .map_or(READ_STATE, |interval| interval.clamp(READ_FIRST, READ_STATE))
@@ -430,6 +432,18 @@ mod tests {
         assert_eq!(pause(Some(600), None, retained), Some(60));
         assert_eq!(pause(None, None, retained), Some(60));
         assert_eq!(pause(Some(1), Some(1), retained), Some(60));
+        // Its first minute is over.
+        let mut case = Case::running();
+        case.state = Input::Ready(StateSeen {
+            retention: retained,
+            interval: Some(Duration::from_secs(1)),
+            ..seen(&case, None)
+        });
+        case.wait(120);
+        case.settle();
+        let read = case.observed(|o| o.state_of(case.id()).unwrap().read);
+        let next = case.observed(|o| read_next(o, &case.status, case.id()));
+        assert_eq!(next, Some(after(read, READ_STATE)));
         // Those are never on record.
         assert_eq!(pause(Some(1), None, CheckpointRetention::DeletedOnEnd), Some(60));
         assert_eq!(pause(Some(1), None, CheckpointRetention::NoCheckpoints), None);
