@@ -95,7 +95,11 @@ impl Ground {
         ]);
         all.extend(flags);
         for (flag, value) in all {
-            command.args([flag, value]);
+            command.arg(flag);
+            // A switch has none.
+            if !value.is_empty() {
+                command.arg(value);
+            }
         }
         for endpoint in endpoints {
             command.args(["--allowed-endpoint", endpoint]);

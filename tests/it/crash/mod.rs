@@ -18,6 +18,7 @@ mod orphans;
 mod plans;
 mod savepoints;
 mod steady;
+mod stored;
 mod submissions;
 mod taken;
 mod truth;
