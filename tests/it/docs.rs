@@ -173,3 +173,55 @@ fn the_rbac_manifest_grants_what_the_chart_lists() {
     assert_eq!(granted("Role", "flink-job-operator"), listed["own"]);
     assert_eq!(granted("Role", "flink-job-operator-secrets"), listed["secrets"]);
 }
+
+/// The rows of the tables of a page: what stands between the bars.
+fn rows(page: &str) -> Vec<Vec<&str>> {
+    let rows = page
+        .lines()
+        .filter_map(|line| line.strip_prefix("| ")?.strip_suffix(" |"));
+    let mut rows: Vec<Vec<&str>> = rows.map(|row| row.split(" | ").map(str::trim).collect()).collect();
+    rows.retain(|row| !row.iter().all(|cell| cell.chars().all(|c| c == '-')));
+    rows
+}
+
+/// Whether a test of that name is there, such as `e2e::kept::suspend_and_resume_keep_the_state`.
+fn is_a_test(name: &str) -> bool {
+    let Some((module, function)) = name.rsplit_once("::") else {
+        return false;
+    };
+    let module = module.replace("::", "/");
+    let files = [format!("tests/it/{module}.rs"), format!("tests/it/{module}/mod.rs")];
+    let Some(code) = files.iter().find_map(|file| fs::read_to_string(at(file)).ok()) else {
+        return false;
+    };
+    let lines: Vec<&str> = code.lines().map(str::trim).collect();
+    lines.windows(2).any(|pair| {
+        let tested = pair[0].starts_with("#[tokio::test") || pair[0] == "#[test]";
+        let named = pair[1].trim_start_matches("async ").strip_prefix("fn ");
+        tested
+            && named
+                .and_then(|rest| rest.strip_prefix(function))
+                .is_some_and(|rest| rest.starts_with('('))
+    })
+}
+
+/// Every situation of "What happens to my state when …" names the test that shows it.
+#[test]
+fn each_row_about_state_is_shown_by_a_test() {
+    let page = fs::read_to_string(at("docs/state.md")).unwrap();
+    let mut shown = 0;
+    for row in rows(&page) {
+        let last = row.last().copied().unwrap_or_default();
+        if last == "Shown by" {
+            continue;
+        }
+        let names: Vec<&str> = last.split(", ").map(|name| name.trim_matches('`')).collect();
+        assert!(
+            !last.is_empty() && names.iter().all(|name| is_a_test(name)),
+            "no such test: {last}"
+        );
+        shown += 1;
+    }
+    assert!(shown >= 30, "only {shown} rows were found");
+    assert!(!is_a_test("e2e::kept::nothing") && !is_a_test("e2e::kept::goes_on"));
+}
