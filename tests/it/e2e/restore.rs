@@ -1,9 +1,11 @@
 //! `spec.restore`: where a first start, or one that `restore.nonce` forces, takes its state from.
 
-use std::fs;
+use std::{fs, path::Path};
 
 use devcluster::{jars::STATE_MACHINE, skip_real};
-use flink_job_operator::api::{ConditionStatus, JobStatus, Phase, Reason, Savepoint, state::StateKind};
+use flink_job_operator::api::{
+    ConditionStatus, ConditionType, JobStatus, Phase, Reason, Savepoint, condition::find, state::StateKind,
+};
 use serde_json::{Value, json};
 
 use super::{
@@ -88,10 +90,12 @@ async fn a_retained_checkpoint_starts_a_new_job_by_its_path_or_as_a_registered_s
         return;
     }
     let scene = Scene::new("retained").await;
-    let job = scene.job("orders", counting(&scene, "LastState").await).await;
+    let mut spec = counting(&scene, "LastState").await;
+    spec["flinkConfiguration"]["execution.checkpointing.num-retained"] = json!("50");
+    let job = scene.job("orders", spec).await;
     let first = job.runs().await;
     counted(&scene, &first, COUNTED).await;
-    checkpointed(&scene, &first, 2).await;
+    checkpointed(&scene, &first, 3).await;
     job.edit(json!({ "state": "Cancelled" })).await;
     let ended = job
         .is("its last checkpoint is on record", |job| {
@@ -100,9 +104,21 @@ async fn a_retained_checkpoint_starts_a_new_job_by_its_path_or_as_a_registered_s
             status.phase == Some(Phase::Cancelled) && read.is_some_and(|read| read.last)
         })
         .await;
-    let latest = ended.status.unwrap().state.unwrap().latest.unwrap();
+    let ended = ended.status.unwrap();
+    let told = find(&ended.conditions, ConditionType::ConfigEffective).unwrap();
+    assert!(
+        told.message.contains("execution.checkpointing.num-retained"),
+        "{}",
+        told.message
+    );
+    let latest = ended.state.unwrap().latest.unwrap();
     assert_eq!(latest.kind, StateKind::Checkpoint);
-    assert!(latest.path.contains("/chk-"), "{}", latest.path);
+    // The cluster keeps one of each job, whatever the job says.
+    let newest = Path::new(latest.path.strip_prefix("file:").unwrap());
+    let entries = fs::read_dir(newest.parent().unwrap()).unwrap();
+    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let kept: Vec<String> = names.filter(|name| name.starts_with("chk-")).collect();
+    assert_eq!(kept, [newest.file_name().unwrap().to_str().unwrap()]);
 
     let existing = json!({ "path": latest.path, "kind": "Checkpoint" });
     let import = scene.savepoint("import", json!({ "existing": existing })).await;
