@@ -33,7 +33,7 @@ fn from(status: &JobStatus) -> (StateKind, &str) {
 }
 
 /// The job says so.
-async fn says(job: &Job<'_>, phase: Phase, words: &str) -> JobStatus {
+pub(super) async fn says(job: &Job<'_>, phase: Phase, words: &str) -> JobStatus {
     let what = format!("{phase:?}: {words:?}");
     let said = job.is(&what, |job| {
         let status = job.status.as_ref().unwrap();
@@ -161,7 +161,7 @@ async fn a_job_that_flink_restarts_is_stopped_with_its_savepoint_when_it_runs_ag
     job.reaches(Phase::Restarting, Reason::Restarting, Kstatus::InProgress)
         .await;
     job.edit(change()).await;
-    let status = says(&job, Phase::Restarting, "the job does not run just now").await;
+    let status = says(&job, Phase::Restarting, "not all tasks of the job run just now").await;
     assert_eq!(status.flink_state.as_deref(), Some("RESTARTING"));
     let told = find(&status.conditions, ConditionType::Ready).unwrap();
     assert_eq!(told.reason, Reason::Upgrading.as_str());
