@@ -105,6 +105,8 @@ impl Flow {
             "upgradeMode": mode,
             "savepointPolicy": { "directory": savepoints },
             "deletionPolicy": { "type": deletion },
+            // Free slots are asked for when they were not for a while: that may take a write more.
+            "slotCheck": "Off",
             "flinkConfiguration": {
                 "execution.checkpointing.dir": checkpoints,
                 "execution.checkpointing.externalized-checkpoint-retention": "RETAIN_ON_CANCELLATION",

@@ -28,7 +28,8 @@ use super::{
 pub(super) use choice::Choice;
 pub(super) use report::Report;
 
-/// A flow whose writes vary on a real Flink is begun so often for a plan that did not come to its moment.
+/// A plan that did not come to its moment is begun so often: what a flow writes varies where somebody comes too late, most of
+/// all on a real Flink.
 const TRIES: usize = 3;
 
 /// What a plan came to.
@@ -209,9 +210,9 @@ impl Plan {
     }
 
     /// Runs the plan until it comes to its moment.
-    async fn run_to_its_moment<C: Cluster>(&self, tries: usize) -> (Outcome, Failure) {
+    async fn run_to_its_moment<C: Cluster>(&self) -> (Outcome, Failure) {
         let mut last = self.run::<C>().await;
-        for _ in 1..tries {
+        for _ in 1..TRIES {
             if last.0 != Outcome::Missed {
                 break;
             }
@@ -222,7 +223,7 @@ impl Plan {
 }
 
 /// Records the flows, and runs the plans that are chosen.
-async fn run_plans<C: Cluster>(choice: &Choice, tries: usize) -> Report {
+async fn run_plans<C: Cluster>(choice: &Choice) -> Report {
     let recorded = if *choice == Choice::Gravest {
         Vec::new()
     } else {
@@ -232,7 +233,7 @@ async fn run_plans<C: Cluster>(choice: &Choice, tries: usize) -> Report {
     let report = Report::new(C::NAME, C::PREFIX, plans.len());
     stream::iter(plans)
         .for_each_concurrent(C::AT_ONCE, async |plan| {
-            let (outcome, failure) = plan.run_to_its_moment::<C>(tries).await;
+            let (outcome, failure) = plan.run_to_its_moment::<C>().await;
             report.note(&plan, outcome, &failure);
         })
         .await;
@@ -245,7 +246,7 @@ async fn a_kill_at_any_write_neither_doubles_nor_loses_a_job_or_its_state() {
         return;
     }
     let choice = Choice::of_user().unwrap_or(Choice::Sample);
-    run_plans::<FakeFlink>(&choice, 1).await.none_failed_or_missed();
+    run_plans::<FakeFlink>(&choice).await.none_failed_or_missed();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -254,7 +255,7 @@ async fn a_kill_at_a_write_to_a_real_flink_neither_doubles_nor_loses_a_job_or_it
         return;
     }
     let choice = Choice::of_user().unwrap_or(Choice::Gravest);
-    let report = run_plans::<RealFlink>(&choice, TRIES).await;
+    let report = run_plans::<RealFlink>(&choice).await;
     if choice == Choice::Gravest {
         report.none_failed_or_missed();
     } else {
