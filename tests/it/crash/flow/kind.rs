@@ -81,6 +81,11 @@ impl Kind {
         }
     }
 
+    /// Whether it tells how things are, so that one may do for two.
+    pub(in crate::crash) const fn is_status(self) -> bool {
+        matches!(self, Self::PutStatus | Self::PutSavepointStatus)
+    }
+
     /// Whether state can be doubled or lost by it alone.
     pub(in crate::crash) const fn is_grave(self) -> bool {
         matches!(

@@ -16,7 +16,7 @@ pub(in crate::crash) enum Choice {
     All,
     /// `CRASH_PLAN`: those whose ids begin so.
     Named(String),
-    /// Those of the grave kinds, and of the others enough to have each flow, kind and moment.
+    /// Those that are sure to come: all of the grave kinds, and of the others enough to have each flow, kind and moment.
     Sample,
     /// One of each flow: where most is at stake.
     Gravest,
@@ -58,6 +58,7 @@ impl Choice {
             }
             Self::Sample => {
                 let all = plans.clone();
+                plans.retain(|plan| plan.sure);
                 let mut others = 0;
                 plans.retain(|plan| {
                     others += usize::from(!plan.kind.is_grave());
@@ -73,7 +74,7 @@ impl Choice {
             Self::Frozen => {
                 let simple = [Flow::Create, Flow::Upgrade, Flow::Delete];
                 let asks = [Kind::Stop, Kind::Trigger, Kind::Disposal];
-                plans.retain(|plan| simple.contains(&plan.flow) || asks.contains(&plan.kind));
+                plans.retain(|plan| plan.sure && (simple.contains(&plan.flow) || asks.contains(&plan.kind)));
             }
         }
         plans
@@ -107,6 +108,7 @@ pub(super) fn gravest() -> Vec<Plan> {
         kind: kind(flow),
         nth: 1,
         moment: Moment::AfterForward,
+        sure: true,
     };
     Flow::ALL.map(plan).to_vec()
 }
