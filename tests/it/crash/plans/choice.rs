@@ -16,7 +16,8 @@ pub(in crate::crash) enum Choice {
     All,
     /// `CRASH_PLAN`: those whose ids begin so.
     Named(String),
-    /// Those that are sure to come: all of the grave kinds, and of the others enough to have each flow, kind and moment.
+    /// Those that are sure to come: all of the grave kinds; of the others each kind in each flow and at each moment, and some
+    /// more.
     Sample,
     /// One of each flow: where most is at stake.
     Gravest,
@@ -57,18 +58,15 @@ impl Choice {
                 );
             }
             Self::Sample => {
-                let all = plans.clone();
                 plans.retain(|plan| plan.sure);
-                let mut others = 0;
+                let (mut seen, mut rest) = (BTreeSet::new(), 0);
                 plans.retain(|plan| {
-                    others += usize::from(!plan.kind.is_grave());
-                    plan.kind.is_grave() || others % STRIDE == 1
+                    let kind = plan.kind.as_str();
+                    let of_flow = seen.insert((kind, plan.flow.to_string()));
+                    let at_moment = seen.insert((kind, plan.moment.as_str().to_owned()));
+                    rest += 1;
+                    plan.kind.is_grave() || of_flow || at_moment || rest % STRIDE == 0
                 });
-                assert_eq!(
-                    kinds(&plans),
-                    kinds(&all),
-                    "the sample leaves a flow, a kind or a moment out"
-                );
             }
             Self::Gravest => plans = gravest(),
             Self::Frozen => {
@@ -79,18 +77,6 @@ impl Choice {
         }
         plans
     }
-}
-
-/// The flows, kinds and moments of plans.
-fn kinds(plans: &[Plan]) -> BTreeSet<String> {
-    let words = |plan: &Plan| {
-        [
-            plan.flow.to_string(),
-            plan.kind.as_str().to_owned(),
-            plan.moment.as_str().to_owned(),
-        ]
-    };
-    plans.iter().flat_map(words).collect()
 }
 
 /// The writes that may be made only once, of which the operator does not hear what came of them: of each flow the first. It
