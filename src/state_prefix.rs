@@ -85,13 +85,14 @@ impl StatePrefixes {
         self.0.iter().any(|prefix| prefix.directory.scheme().starts_with("s3"))
     }
 
-    /// Checks that a resource of the namespace may name a path: it lies in one of the namespace's prefixes, where there are
-    /// any.
+    /// Checks that a resource of the namespace may name a path: it is one of the namespace's prefixes or lies in one, where
+    /// there are any.
     ///
     /// # Errors
     /// A sentence that says what to do.
     pub fn check(&self, namespace: &str, path: &StatePath) -> Result<(), OutsidePrefix> {
-        if !self.bound(namespace) || self.admits(namespace, path) {
+        let is_prefix = self.of(namespace).any(|directory| directory == path);
+        if !self.bound(namespace) || is_prefix || self.admits(namespace, path) {
             return Ok(());
         }
         Err(OutsidePrefix {
@@ -153,6 +154,7 @@ mod tests {
     #[test]
     fn whole_names_are_compared_in_every_spelling() {
         for (namespace, path) in [
+            ("team-a", "s3://bucket/team-a"),
             ("team-a", "s3://bucket/team-a/x"),
             ("team-a", "s3://bucket//team-a/x/y/"),
             ("team-a", "/mnt/a/x"),
@@ -163,7 +165,6 @@ mod tests {
             assert_eq!(check(namespace, path), Ok(()), "{namespace} {path}");
         }
         for (namespace, path) in [
-            ("team-a", "s3://bucket/team-a"),
             ("team-a", "s3://bucket/team-ab/x"),
             ("team-a", "s3://bucket/x"),
             ("team-a", "s3a://bucket/team-a/x"),
