@@ -15,13 +15,20 @@ async fn hanging(scene: &Scene<'_>, mode: &str) -> Value {
     let mut spec = counting(scene, mode).await;
     let mut args = Job::spec(scene, TestJob::Counter, &["--on-snapshot", "hang"]).await;
     spec["job"]["args"] = args["job"]["args"].take();
-    spec["flinkConfiguration"]["execution.checkpointing.timeout"] = json!("5 s");
+    spec["flinkConfiguration"]["execution.checkpointing.timeout"] = json!("8 s");
     spec
 }
 
-/// A Savepoint that Flink is taking.
+/// A Savepoint that Flink is taking: it was asked, so that the record of that is complete.
 async fn under_way<'s>(scene: &'s Scene<'_>, name: &str, spec: Value) -> Taken<'s> {
     let taken = scene.savepoint(name, spec).await;
+    let asked = format!("asked for a savepoint resource=Savepoint.v1alpha1.flinkjobs.dev/{name}.");
+    scene
+        .eventually("Flink is asked", async || {
+            let log = scene.log();
+            log.iter().any(|line| line.contains(&asked)).then_some(())
+        })
+        .await;
     taken
         .reaches(SavepointPhase::InProgress, Reason::InProgress, Kstatus::InProgress)
         .await;
@@ -95,14 +102,13 @@ async fn a_savepoint_that_is_deleted_while_flink_takes_it_goes_and_says_where_fi
     // One whose files are to go with it is seen to its end.
     let mut spec = once();
     spec["deletionPolicy"] = json!("Dispose");
-    let disposed = scene.savepoint("disposed", spec).await;
-    let begun = |savepoint: &Savepoint| {
+    let disposed = under_way(&scene, "disposed", spec).await;
+    disposed.delete().await;
+    let stays = |savepoint: &Savepoint| {
         let status = savepoint.status.as_ref();
         status.and_then(|status| status.phase) == Some(SavepointPhase::InProgress)
     };
-    disposed.is("under way", begun).await;
-    disposed.delete().await;
-    disposed.is("stays until that is over", begun).await;
+    disposed.is("stays until that is over", stays).await;
     disposed.gone().await;
     assert_eq!(job.states().await, ["RUNNING"]);
     scene.end().await;
