@@ -125,11 +125,10 @@ pub struct LocalRef {
 /// What a change that needs a restart does with the job's state.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum UpgradeMode {
-    /// Stop with a savepoint and start from it. This version refuses a restart in this mode and leaves the job running.
+    /// Stop with a savepoint and start from it.
     #[default]
     Savepoint,
-    /// Cancel and start from the newest retained checkpoint. This version refuses a restart in this mode and leaves the
-    /// job running.
+    /// Cancel and start from the newest retained checkpoint. Where none would be left, the job runs on.
     LastState,
     /// Cancel and start empty.
     Stateless,
@@ -169,8 +168,7 @@ pub enum OnMissingState {
     StartEmpty,
 }
 
-/// Where a first start, or a forced one, takes its state from. This version starts jobs empty: a spec with `from` other
-/// than None is not accepted.
+/// Where a first start, or a forced one, takes its state from.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("(has(self.from) && self.from == 'Named') ? has(self.savepointRef) != has(self.path) : !has(self.savepointRef) && !has(self.path)").message("from: Named needs exactly one of savepointRef and path; the others take neither"))]
@@ -194,7 +192,7 @@ pub struct Restore {
     /// What to do when the state does not exist. Default: Fail.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_missing_state: Option<OnMissingState>,
-    /// A change forces a restart from what stands here. This version refuses the change.
+    /// A change forces a restart from what stands here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nonce: Option<i64>,
 }
@@ -205,7 +203,7 @@ pub enum RestartType {
     /// The job stays Failed.
     #[default]
     Never,
-    /// The job is submitted again. Not accepted by this version.
+    /// The job is submitted again, as `restoreFrom` says.
     OnFailure,
 }
 
@@ -224,7 +222,7 @@ pub enum RestartFrom {
 /// What to do when the JobManager no longer knows the job.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum OnLost {
-    /// Restore it, when a restorable point was recorded. This version records none: the job is reported as Lost.
+    /// Restore it, when a restorable point was recorded; else report it.
     #[default]
     Restore,
     /// Report it.
@@ -286,7 +284,7 @@ pub enum DeletionType {
     /// Cancel it.
     #[default]
     Cancel,
-    /// Stop it with a savepoint. This version keeps such a deletion waiting; choose Cancel or Orphan.
+    /// Stop it with a savepoint, which stays as a `Savepoint`.
     Savepoint,
     /// Leave it running.
     Orphan,
@@ -327,7 +325,7 @@ pub struct Retention {
     pub age: Option<GoDuration>,
 }
 
-/// Scheduled savepoints. Not accepted by this version.
+/// Where the savepoints of a job go, when they are taken, and how many are kept.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SavepointPolicy {
@@ -362,7 +360,7 @@ pub struct SecretKeyRef {
     pub key: String,
 }
 
-/// Where to send a notification. Not accepted by this version.
+/// Where to send a notification.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("has(self.url) != has(self.urlSecretRef)").message("set exactly one of url and urlSecretRef"))]
