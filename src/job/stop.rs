@@ -229,7 +229,11 @@ fn waiting(o: &Observed<'_>, intent: &StopIntent, job: &JobSeen, asked: Timestam
     let due = after(asked, if running { ASK } else { SUBMIT_GRACE / 5 });
     let mut wants = attention();
     wants.stop = o.now >= due;
+    let mut status = o.status.clone();
     if o.now >= after(intent.decided, HANGS) {
+        let message = "stops the job with a savepoint, which Flink has not completed for more than a minute; Flink gives it up \
+                       after execution.checkpointing.timeout (10 min by default), and the job goes on";
+        describe(o, &mut status, purpose(o, intent), message);
         if let Some(location) = found(o, intent) {
             return stopped::taken(o, intent, job, location);
         }
@@ -237,7 +241,7 @@ fn waiting(o: &Observed<'_>, intent: &StopIntent, job: &JobSeen, asked: Timestam
         wants.state = read.is_none_or(|read| o.now >= after(read, HANGS / 2));
     }
     let next = if wants.stop { after(o.now, ASK) } else { due };
-    Plan::keep("stop/waiting", o.status).want(wants).at(next)
+    Plan::with("stop/waiting", status).want(wants).at(next)
 }
 
 /// The savepoint of this stop among those that Flink remembers.
