@@ -2,16 +2,17 @@
 
 use std::time::Duration;
 
+use devcluster::fake::FakeOptions;
 use flink_job_operator::api::{FlinkSessionJob, Phase};
 use jiff::Timestamp;
 use kube::{ResourceExt, api::PostParams, runtime::wait::await_condition};
 
-use crate::{operator::Operator, table::Table, world::World};
+use crate::{measure::percentile, operator::Operator, table::Table, world::World};
 
 pub async fn one_at_a_time(table: &mut Table, times: usize) {
     let name = format!("one job, idle operator, n = {times}");
     eprintln!("{name}");
-    let world = World::start(1, Duration::ZERO).await;
+    let world = World::start(vec![FakeOptions::default()]).await;
     let mut operator = Operator::start(&world);
     world.wait_for_sessions().await;
     // The first job uploads the jar.
@@ -56,9 +57,4 @@ pub async fn one_at_a_time(table: &mut Table, times: usize) {
 
 fn millis(from: Timestamp, to: Timestamp) -> f64 {
     to.duration_since(from).as_secs_f64() * 1000.0
-}
-
-fn percentile(values: &mut [f64], percent: usize) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[(values.len() * percent / 100).min(values.len() - 1)]
 }

@@ -2,7 +2,10 @@
 //! only the least work needed in the same run.
 //!
 //! `cargo bench --bench fleet` runs the small fleet and the latencies; `cargo bench --bench fleet -- --large` adds ten
-//! thousand jobs on twenty clusters. It prints a table, and what fell short of its target by how much; it fails nothing.
+//! thousand jobs on twenty clusters. Two parts about state run by themselves, each in five minutes:
+//! `cargo bench --bench fleet -- --suspends` suspends a thousand jobs at once, and `cargo bench --bench fleet -- --checkpoints`
+//! looks at the steady state of jobs that take checkpoints. It prints a table, and what fell short of its target by how
+//! much; it fails nothing.
 
 #![allow(
     clippy::unwrap_used,
@@ -18,14 +21,18 @@
 )]
 
 mod bare;
+mod checkpoints;
 mod latency;
 mod measure;
 mod operator;
+mod suspends;
 mod table;
+mod watch;
 mod world;
 
 use std::time::{Duration, Instant};
 
+use devcluster::fake::FakeOptions;
 use flink_job_operator::api::JobStatus;
 use measure::{ApiRequests, Usage};
 use operator::Operator;
@@ -37,8 +44,9 @@ fn main() {
     if std::env::args().any(|arg| arg == "--test" || arg == "--list") {
         return;
     }
-    let large = std::env::args().any(|arg| arg == "--large");
-    let quick = std::env::args().any(|arg| arg == "--quick");
+    let asked = |flag: &str| std::env::args().any(|arg| arg == flag);
+    let (large, quick) = (asked("--large"), asked("--quick"));
+    let (suspends, checkpoints) = (asked("--suspends"), asked("--checkpoints"));
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -46,10 +54,21 @@ fn main() {
     runtime.block_on(async {
         let mut table = Table::new();
         let latencies = [Duration::ZERO, Duration::from_millis(20)];
-        for latency in latencies.into_iter().take(if quick { 1 } else { 2 }) {
-            fleet(&mut table, 1000, 1, latency, if quick { 10 } else { 60 }).await;
+        let latencies = latencies.into_iter().take(if quick { 1 } else { 2 });
+        if suspends {
+            for latency in latencies.clone() {
+                suspends::at_once(&mut table, latency).await;
+            }
         }
-        latency::one_at_a_time(&mut table, if quick { 30 } else { 200 }).await;
+        if checkpoints {
+            checkpoints::steady_state(&mut table, if quick { 60 } else { 180 }).await;
+        }
+        if !(suspends || checkpoints) {
+            for latency in latencies {
+                fleet(&mut table, 1000, 1, latency, if quick { 10 } else { 60 }).await;
+            }
+            latency::one_at_a_time(&mut table, if quick { 30 } else { 200 }).await;
+        }
         if large {
             fleet(&mut table, 10_000, 20, Duration::ZERO, if quick { 10 } else { 60 }).await;
         }
@@ -66,7 +85,11 @@ struct Targets {
 /// `jobs` jobs on `clusters` clusters: from the first create to the last Running, and then a steady state.
 async fn fleet(table: &mut Table, jobs: usize, clusters: usize, latency: Duration, steady_seconds: u64) {
     let name = format!("{jobs} jobs, {clusters} cluster(s), {} ms", latency.as_millis());
-    let world = World::start(clusters, latency).await;
+    let options = FakeOptions {
+        latency,
+        ..FakeOptions::default()
+    };
+    let world = World::start(vec![options; clusters]).await;
     eprintln!("{name}: the bare client");
     let bare = bare::run(&world, jobs, JobStatus::default()).await;
     table.row(

@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use devcluster::fake::FakeFlink;
+
 use crate::world::World;
 
 /// CPU and memory of a process, from `/proc`.
@@ -24,6 +26,31 @@ impl Usage {
             peak_mib: kib / 1024.0,
         }
     }
+}
+
+/// The value that so many percent are not above.
+pub fn percentile(values: &mut [f64], percent: usize) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[(values.len() * percent / 100).min(values.len() - 1)]
+}
+
+/// The requests to a cluster besides the poll of its job list, by endpoint, and how many there were.
+pub fn besides_the_poll(fake: &FakeFlink) -> (u64, String) {
+    let requests = fake.requests();
+    let others: Vec<_> = requests
+        .iter()
+        .filter(|((_, endpoint), _)| *endpoint != "/jobs/overview")
+        .collect();
+    let words: Vec<String> = others
+        .iter()
+        .map(|((method, endpoint), count)| format!("{method} {endpoint} {count}"))
+        .collect();
+    let told = if words.is_empty() {
+        "none".to_owned()
+    } else {
+        words.join(", ")
+    };
+    (others.iter().map(|(_, count)| *count).sum(), told)
 }
 
 /// Requests that the API server has served, by verb and resource: ours, and Events. Leases are left out.
@@ -60,15 +87,24 @@ impl ApiRequests {
         Self(difference.filter(|(_, count)| *count > 0).collect())
     }
 
+    /// Those to one resource, such as `flinksessionjobs/status`, that change something.
+    pub fn writes_of(&self, resource: &str) -> u64 {
+        let of = self
+            .0
+            .iter()
+            .filter(|((verb, other), _)| is_write(verb) && other == resource);
+        of.map(|(_, count)| count).sum()
+    }
+
     /// Those that change something.
     pub fn writes(&self) -> u64 {
-        let write = |verb: &str| ["POST", "PUT", "PATCH", "DELETE", "APPLY"].contains(&verb);
-        self.0
-            .iter()
-            .filter(|((verb, _), _)| write(verb))
-            .map(|(_, count)| count)
-            .sum()
+        let writes = self.0.iter().filter(|((verb, _), _)| is_write(verb));
+        writes.map(|(_, count)| count).sum()
     }
+}
+
+fn is_write(verb: &str) -> bool {
+    ["POST", "PUT", "PATCH", "DELETE", "APPLY"].contains(&verb)
 }
 
 impl std::fmt::Display for ApiRequests {

@@ -17,7 +17,7 @@ use kube::{
     api::{ListParams, PostParams},
     runtime::{WatchStreamExt, conditions, wait::await_condition, watcher},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::measure::ApiRequests;
 
@@ -29,7 +29,8 @@ pub struct World {
 }
 
 impl World {
-    pub async fn start(clusters: usize, latency: Duration) -> Self {
+    /// Starts one cluster for each of the options, and the session `s0`, `s1` … for it.
+    pub async fn start(clusters: Vec<FakeOptions>) -> Self {
         let plane = ControlPlane::start().await.unwrap();
         let client = plane.client().await.unwrap();
         let crds: Api<CustomResourceDefinition> = Api::all(client.clone());
@@ -42,13 +43,8 @@ impl World {
         }
         let mut fakes = Vec::new();
         let sessions: Api<FlinkSession> = Api::namespaced(client.clone(), "default");
-        for n in 0..clusters {
-            let fake = FakeFlink::start(FakeOptions {
-                latency,
-                ..FakeOptions::default()
-            })
-            .await
-            .unwrap();
+        for (n, options) in clusters.into_iter().enumerate() {
+            let fake = FakeFlink::start(options).await.unwrap();
             let session = serde_json::from_value(json!({
                 "metadata": { "name": format!("s{n}") },
                 "spec": { "endpoint": { "url": fake.url() } },
@@ -71,16 +67,9 @@ impl World {
         Api::namespaced(self.client.clone(), "default")
     }
 
+    /// A job without state; the jobs go round the clusters.
     pub fn job(&self, name: &str, n: usize) -> FlinkSessionJob {
-        let job = json!({
-            "metadata": { "name": name },
-            "spec": {
-                "sessionRef": { "name": format!("s{}", n % self.fakes.len()) },
-                "upgradeMode": "Stateless",
-                "job": { "entryClass": "org.example.Streaming", "args": ["--topic", format!("orders-{n}")], "parallelism": 1 },
-            },
-        });
-        serde_json::from_value(job).unwrap()
+        job_on(n % self.fakes.len(), name, n, &json!({ "upgradeMode": "Stateless" }))
     }
 
     pub async fn wait_for_sessions(&self) {
@@ -99,16 +88,23 @@ impl World {
         }
     }
 
-    /// Creates jobs with eight creators and waits until all are Running: the time from the first create on.
+    /// Creates jobs without state, and waits until all are Running: the time from the first create on.
     pub async fn run_jobs(&self, prefix: &str, jobs: usize) -> Duration {
+        let jobs = (0..jobs).map(|n| self.job(&format!("{prefix}-{n}"), n));
+        self.run(jobs.collect()).await
+    }
+
+    /// Creates jobs with eight creators and waits until all are Running: the time from the first create on.
+    pub async fn run(&self, jobs: Vec<FlinkSessionJob>) -> Duration {
+        let count = jobs.len();
         let api = self.jobs();
         let events = watcher(api.clone(), watcher::Config::default())
             .default_backoff()
             .applied_objects();
         let begun = Instant::now();
-        let create = stream::iter(0..jobs)
-            .map(|n| {
-                let (api, job) = (api.clone(), self.job(&format!("{prefix}-{n}"), n));
+        let create = stream::iter(jobs)
+            .map(|job| {
+                let api = api.clone();
                 async move { api.create(&PostParams::default(), &job).await.map(|_| ()) }
             })
             .buffer_unordered(8)
@@ -116,10 +112,10 @@ impl World {
         let running = async {
             let mut running = HashSet::new();
             let mut events = std::pin::pin!(events);
-            while running.len() < jobs {
+            while running.len() < count {
                 let job = tokio::time::timeout(Duration::from_secs(120), events.next()).await;
                 let Ok(Some(Ok(job))) = job else {
-                    panic!("{} of {jobs} jobs run", running.len())
+                    panic!("{} of {count} jobs run", running.len())
                 };
                 if job
                     .status
@@ -167,4 +163,18 @@ impl World {
         }
         worst
     }
+}
+
+/// A job on the cluster `s<session>`, with what stands in `more` in its spec.
+pub fn job_on(session: usize, name: &str, n: usize, more: &Value) -> FlinkSessionJob {
+    let mut job = json!({
+        "metadata": { "name": name },
+        "spec": {
+            "sessionRef": { "name": format!("s{session}") },
+            "job": { "entryClass": "org.example.Streaming", "args": ["--topic", format!("orders-{n}")], "parallelism": 1 },
+        },
+    });
+    let (spec, more) = (job["spec"].as_object_mut().unwrap(), more.as_object().unwrap());
+    spec.extend(more.clone());
+    serde_json::from_value(job).unwrap()
 }
