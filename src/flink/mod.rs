@@ -18,7 +18,7 @@ pub use client::FlinkClient;
 pub use endpoint::{Auth, ClusterEndpoint, EndpointError, Secret, Tls};
 pub use error::{Failure, FlinkError};
 pub use id::{InstallationId, JarId, JobId, TriggerId, UidHash};
-pub use path::{InvalidPath, StatePath, is_same_place, lies_under};
+pub use path::{InvalidPath, StatePath, is_same_place, lies_under, one_spelling};
 pub use reply::{
     Checkpoint, CheckpointConfig, Checkpoints, ClusterFeatures, ClusterOverview, DisposalStatus, FailureKind, Jar,
     JobDetails, JobFailure, JobManagerConfig, JobManagerIdentity, JobOverview, OperationFailure, RunReply,

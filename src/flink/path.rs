@@ -141,6 +141,12 @@ pub fn lies_under(location: &str, directory: &str) -> bool {
     }
 }
 
+/// The one spelling of a path that all spellings of its place have in common. What is no path stays as it is.
+#[must_use]
+pub fn one_spelling(path: &str) -> String {
+    StatePath::parse(path).map_or_else(|_| path.to_owned(), |path| path.to_string())
+}
+
 /// Whether two paths name one place, however either is spelt.
 #[must_use]
 pub fn is_same_place(one: &str, other: &str) -> bool {
@@ -205,6 +211,7 @@ mod tests {
             assert_eq!(path.to_string(), printed, "{text}");
             assert_eq!(path.to_string().parse(), Ok(path), "{text}");
             assert!(is_same_place(text, printed), "{text}");
+            assert_eq!(one_spelling(text), printed);
         }
         assert!(!is_same_place("s3://bucket/x", "s3://bucket/x/y"));
         assert!(is_same_place("what it is", "what it is"));

@@ -17,7 +17,7 @@ use crate::{
         state::{CheckpointRetention, Checkpointing, RestorePoint, RestoredFrom, Resume, StateKind, StateRecord},
         status::RunOutcome,
     },
-    flink::{JobId, StatePath, is_same_place},
+    flink::{JobId, is_same_place, one_spelling},
 };
 
 /// How often the checkpoints of a running job are read.
@@ -216,10 +216,7 @@ fn restored(state: &mut StateRecord, from: &RestoredFrom, job_id: JobId) {
 
 /// A digest of a path, 32 hexadecimal digits, the same for every spelling.
 fn digest_of(path: &str) -> String {
-    let spelled = path
-        .parse::<StatePath>()
-        .map_or_else(|_| path.to_owned(), |path| path.to_string());
-    let digest = Sha256::digest(spelled);
+    let digest = Sha256::digest(one_spelling(path));
     let bytes = digest.iter().take(16);
     bytes.fold(String::with_capacity(32), |mut hex, byte| {
         let _ = write!(hex, "{byte:02x}");

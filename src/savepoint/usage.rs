@@ -2,10 +2,11 @@
 
 use crate::{
     api::{FlinkSessionJobSpec, JobStatus, job::RestoreFrom, savepoint_status::MAX_USERS, state::StateKind},
-    flink::is_same_place,
+    flink::one_spelling,
 };
 
-/// What a job resource has to do with savepoints.
+/// What a job resource has to do with savepoints. All paths are in their [`one_spelling`]: a thousand jobs are compared with a
+/// thousand savepoints when all of them are suspended.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Touch {
     /// The paths that it needs.
@@ -43,31 +44,27 @@ pub fn touch(spec: &FlinkSessionJobSpec, status: Option<&JobStatus>) -> Touch {
         if status.live_run().is_some_and(|run| !own(run)) {
             touch.paths.push(from.path.clone());
         }
-        touch.claimed = from.claimed.then(|| from.path.clone());
-        touch.restored = (from.confirmed == Some(true)).then(|| from.path.clone());
+        touch.claimed = from.claimed.then(|| one_spelling(&from.path));
+        touch.restored = (from.confirmed == Some(true)).then(|| one_spelling(&from.path));
     }
+    touch.paths.iter_mut().for_each(|path| *path = one_spelling(path));
     touch.paths.sort_unstable();
     touch.paths.dedup();
     touch
 }
 
 impl Touch {
-    /// Whether the job needs the savepoint of this path and name.
+    /// Whether the job needs the savepoint of this path, in its one spelling, and name.
     #[must_use]
     pub fn uses(&self, path: Option<&str>, name: &str) -> bool {
-        self.name.as_deref() == Some(name) || self.paths.iter().any(|needed| is_at(path, needed))
+        self.name.as_deref() == Some(name) || path.is_some_and(|path| self.paths.iter().any(|needed| needed == path))
     }
 
-    /// Whether the job has anything to do with the savepoint of this path and name.
-    #[must_use]
-    pub fn concerns(&self, path: Option<&str>, name: &str) -> bool {
+    /// The paths of all savepoints that it has anything to do with.
+    pub fn places(&self) -> impl Iterator<Item = &str> {
         let known = self.claimed.iter().chain(&self.restored);
-        self.uses(path, name) || known.into_iter().any(|known| is_at(path, known))
+        self.paths.iter().chain(known).map(String::as_str)
     }
-}
-
-fn is_at(path: Option<&str>, other: &str) -> bool {
-    path.is_some_and(|path| is_same_place(path, other))
 }
 
 /// Who has to do with a savepoint. Jobs are written as `KIND/NAME`.
@@ -84,13 +81,14 @@ pub struct Usage {
 /// Who has to do with the savepoint of this path and name, among the jobs of its namespace.
 #[must_use]
 pub fn usage<'a>(jobs: impl IntoIterator<Item = (&'a str, &'a Touch)>, path: Option<&str>, name: &str) -> Usage {
+    let path = path.map(one_spelling);
     let mut usage = Usage::default();
     for (job, touch) in jobs {
         let told = || format!("FlinkSessionJob/{job}");
-        if touch.uses(path, name) {
+        if touch.uses(path.as_deref(), name) {
             usage.users.push(told());
         }
-        let is = |other: &Option<String>| other.as_deref().is_some_and(|other| is_at(path, other));
+        let is = |other: &Option<String>| path.is_some() && *other == path;
         if is(&touch.claimed) {
             usage.claimed_by = usage.claimed_by.into_iter().chain([told()]).min();
         }

@@ -1,8 +1,9 @@
 //! Who has to do with whom: the Savepoints of a job, and the jobs that need a Savepoint. Built from the watches, so that a
-//! change wakes those that it concerns and no others.
+//! change wakes those that it concerns and no others. Nothing here goes through all of them: a thousand jobs that are suspended
+//! at once change a thousand times each of what is known.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     hash::{DefaultHasher, Hash, Hasher},
 };
 
@@ -15,7 +16,7 @@ use parking_lot::Mutex;
 use crate::{
     api::{FlinkSessionJob, Savepoint, SavepointPhase},
     controller::listing::{Listing, Seen},
-    flink::UidHash,
+    flink::{UidHash, one_spelling},
     savepoint::{Touch, Usage, touch, usage},
 };
 
@@ -24,6 +25,7 @@ use crate::{
 struct Known {
     owner: UidHash,
     job: Option<String>,
+    /// In its one spelling.
     path: Option<String>,
     waits: bool,
     seen: u64,
@@ -36,11 +38,42 @@ struct KnownJob {
     seen: u64,
 }
 
+/// Names by what they have in common.
+#[derive(Debug, Default)]
+struct Names(HashMap<String, BTreeSet<String>>);
+
+impl Names {
+    fn add(&mut self, common: &str, name: &str) {
+        self.0.entry(common.to_owned()).or_default().insert(name.to_owned());
+    }
+
+    fn remove(&mut self, common: &str, name: &str) {
+        if let Some(names) = self.0.get_mut(common) {
+            names.remove(name);
+            if names.is_empty() {
+                self.0.remove(common);
+            }
+        }
+    }
+
+    fn of(&self, common: &str) -> impl Iterator<Item = &String> {
+        self.0.get(common).into_iter().flatten()
+    }
+}
+
 /// What is in one namespace.
 #[derive(Debug, Default)]
 struct Space {
     savepoints: HashMap<String, Known>,
     jobs: HashMap<String, KnownJob>,
+    /// Savepoints by their job.
+    of_job: Names,
+    /// Savepoints by their path.
+    at: Names,
+    /// Jobs by the paths that they have to do with.
+    places: Names,
+    /// Jobs by the Savepoint that they name.
+    naming: Names,
 }
 
 /// Whom a change concerns.
@@ -69,7 +102,7 @@ impl Index {
             Seen::Gone(object) => {
                 let namespace = object.namespace.as_deref().unwrap_or_default();
                 self.in_space(namespace, |space| {
-                    if let Some(before) = space.jobs.remove(&object.name) {
+                    if let Some(before) = space.remove_job(&object.name) {
                         space.wake_for(namespace, &object.name, &[&before.touch], &mut woken);
                     }
                 });
@@ -84,7 +117,8 @@ impl Index {
         let seen = of_job(job, &touch);
         self.in_space(&namespace, |space| {
             let now = KnownJob { touch, seen };
-            let before = space.jobs.insert(name.clone(), now);
+            let before = space.remove_job(&name);
+            space.add_job(&name, now);
             let changed = before.as_ref().map_or(!listed, |before| before.seen != seen);
             if !changed {
                 return;
@@ -103,7 +137,7 @@ impl Index {
             Seen::Gone(object) => {
                 let namespace = object.namespace.as_deref().unwrap_or_default();
                 self.in_space(namespace, |space| {
-                    if let Some(before) = space.savepoints.remove(&object.name) {
+                    if let Some(before) = space.remove_savepoint(&object.name) {
                         woken.gone.push(before.owner);
                         space.wake_about(namespace, &object.name, &before, &mut woken);
                     }
@@ -120,12 +154,12 @@ impl Index {
         let now = Known {
             owner: UidHash::of(savepoint.metadata.uid.as_deref().unwrap_or_default()),
             job: savepoint.spec.job().map(ToOwned::to_owned),
-            path: status.and_then(|status| status.path.clone()),
+            path: status.and_then(|status| status.path.as_deref()).map(one_spelling),
             waits: matches!(phase, None | Some(SavepointPhase::Pending)),
             seen: of_savepoint(savepoint),
         };
         self.in_space(&namespace, |space| {
-            let before = space.savepoints.remove(&name);
+            let before = space.remove_savepoint(&name);
             if let Some(before) = before.as_ref().filter(|before| before.owner != now.owner) {
                 // The same name, another resource.
                 woken.gone.push(before.owner);
@@ -134,7 +168,7 @@ impl Index {
             if changed {
                 space.wake_about(&namespace, &name, &now, woken);
             }
-            space.savepoints.insert(name, now);
+            space.add_savepoint(name, now);
         });
     }
 
@@ -160,8 +194,9 @@ impl Index {
     /// Who has to do with a Savepoint.
     pub(in crate::controller) fn usage(&self, namespace: &str, path: Option<&str>, name: &str) -> Usage {
         self.in_space(namespace, |space| {
-            let jobs = space.jobs.iter().map(|(name, job)| (name.as_str(), &job.touch));
-            usage(jobs, path, name)
+            let path = path.map(one_spelling);
+            let jobs = space.concerned(path.as_deref(), name);
+            usage(jobs, path.as_deref(), name)
         })
     }
 
@@ -177,40 +212,88 @@ impl Index {
 }
 
 impl Space {
-    fn of_job<'s>(&'s self, job: &'s str) -> impl Iterator<Item = (&'s String, &'s Known)> {
-        let is_of = move |known: &Known| known.job.as_deref() == Some(job);
-        self.savepoints.iter().filter(move |(_, known)| is_of(known))
+    fn add_savepoint(&mut self, name: String, known: Known) {
+        if let Some(job) = &known.job {
+            self.of_job.add(job, &name);
+        }
+        if let Some(path) = &known.path {
+            self.at.add(path, &name);
+        }
+        self.savepoints.insert(name, known);
+    }
+
+    fn remove_savepoint(&mut self, name: &str) -> Option<Known> {
+        let known = self.savepoints.remove(name)?;
+        if let Some(job) = &known.job {
+            self.of_job.remove(job, name);
+        }
+        if let Some(path) = &known.path {
+            self.at.remove(path, name);
+        }
+        Some(known)
+    }
+
+    fn add_job(&mut self, name: &str, known: KnownJob) {
+        known.touch.places().for_each(|path| self.places.add(path, name));
+        if let Some(savepoint) = &known.touch.name {
+            self.naming.add(savepoint, name);
+        }
+        self.jobs.insert(name.to_owned(), known);
+    }
+
+    fn remove_job(&mut self, name: &str) -> Option<KnownJob> {
+        let known = self.jobs.remove(name)?;
+        known.touch.places().for_each(|path| self.places.remove(path, name));
+        if let Some(savepoint) = &known.touch.name {
+            self.naming.remove(savepoint, name);
+        }
+        Some(known)
+    }
+
+    fn of_job<'s>(&'s self, job: &str) -> impl Iterator<Item = (&'s String, &'s Known)> {
+        let names = self.of_job.of(job);
+        names.filter_map(|name| Some((name, self.savepoints.get(name)?)))
     }
 
     fn touch(&self, job: &str) -> Option<Touch> {
         self.jobs.get(job).map(|job| job.touch.clone())
     }
 
+    /// The jobs that have to do with the savepoint of this path and name.
+    fn concerned<'s>(&'s self, path: Option<&str>, name: &str) -> impl Iterator<Item = (&'s str, &'s Touch)> {
+        let by_path = path.into_iter().flat_map(|path| self.places.of(path));
+        let jobs: BTreeSet<&String> = by_path.chain(self.naming.of(name)).collect();
+        jobs.into_iter()
+            .filter_map(|job| Some((job.as_str(), &self.jobs.get(job)?.touch)))
+    }
+
     /// A job changed: its own Savepoints look again, and those that it has, or had, to do with.
     fn wake_for(&self, namespace: &str, job: &str, touches: &[&Touch], woken: &mut Woken) {
-        let concerned = self.savepoints.iter().filter(|(name, known)| {
-            let path = known.path.as_deref();
-            known.job.as_deref() == Some(job) || touches.iter().any(|touch| touch.concerns(path, name))
-        });
-        let references = concerned.map(|(name, _)| ObjectRef::new(name).within(namespace));
+        let places = touches.iter().flat_map(|touch| touch.places());
+        let named = touches.iter().filter_map(|touch| touch.name.as_ref());
+        let named = named.filter(|name| self.savepoints.contains_key(*name));
+        let own = self.of_job.of(job);
+        let concerned: BTreeSet<&String> = own
+            .chain(places.flat_map(|path| self.at.of(path)))
+            .chain(named)
+            .collect();
+        let references = concerned.into_iter().map(|name| ObjectRef::new(name).within(namespace));
         woken.savepoints.extend(references);
     }
 
     /// A Savepoint changed: the others of its job look again, and the jobs that could start from it.
     fn wake_about(&self, namespace: &str, name: &str, savepoint: &Known, woken: &mut Woken) {
+        let own = savepoint.job.as_ref().filter(|job| self.jobs.contains_key(*job));
         if let Some(job) = &savepoint.job {
-            let others = self.of_job(job).filter(|(other, _)| *other != name);
-            let references = others.map(|(other, _)| ObjectRef::new(other).within(namespace));
+            let others = self.of_job.of(job).filter(|other| *other != name);
+            let references = others.map(|other| ObjectRef::new(other).within(namespace));
             woken.savepoints.extend(references);
         }
         let path = savepoint.path.as_deref();
-        let concerned = self
-            .jobs
-            .iter()
-            .filter(|(job, known)| savepoint.job.as_ref() == Some(*job) || known.touch.uses(path, name));
-        woken
-            .jobs
-            .extend(concerned.map(|(job, _)| ObjectRef::new(job).within(namespace)));
+        let users = self.concerned(path, name).filter(|(_, touch)| touch.uses(path, name));
+        let jobs: BTreeSet<&str> = users.map(|(job, _)| job).chain(own.map(String::as_str)).collect();
+        let references = jobs.into_iter().map(|job| ObjectRef::new(job).within(namespace));
+        woken.jobs.extend(references);
     }
 }
 
