@@ -86,7 +86,8 @@ impl Inputs {
             key,
             sessions: sessions(ctx, &namespace),
             siblings: siblings(ctx, &namespace, savepoint),
-            usage: ctx.savepoint_index.usage(&namespace, status.path.as_deref(), &name),
+            // One that is there already is told of with its users in one write.
+            usage: ctx.savepoint_index.usage(&namespace, path(&status, savepoint), &name),
             remembered: ctx
                 .savepoint_memories
                 .with(owner, |memory| remembered(memory, &version, history_of)),
@@ -210,6 +211,12 @@ fn session<'a>(status: &'a SavepointStatus, job: Option<&'a FlinkSessionJob>) ->
     own.or_else(|| job.map(|job| job.spec.session_ref.name.as_str()))
 }
 
+/// Where it is, or is said to be.
+fn path<'a>(status: &'a SavepointStatus, savepoint: &'a Savepoint) -> Option<&'a str> {
+    let existing = savepoint.spec.existing.as_ref().map(|existing| existing.path.as_str());
+    status.path.as_deref().or(existing)
+}
+
 fn history_of(status: &SavepointStatus, job: Option<&FlinkSessionJob>) -> Option<JobId> {
     if let Some(trigger) = status.triggered() {
         return Some(trigger.job_id);
@@ -310,6 +317,19 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn who_needs_an_import_is_known_before_it_is_registered() {
+        let savepoint: Savepoint = serde_json::from_value(json!({
+            "apiVersion": "flinkjobs.dev/v1alpha1", "kind": "Savepoint", "metadata": { "name": "a" },
+            "spec": { "existing": { "path": "s3://b/x/" } },
+        }))
+        .unwrap();
+        let mut status = SavepointStatus::default();
+        assert_eq!(path(&status, &savepoint), Some("s3://b/x/"));
+        status.path = Some("s3://b/x".to_owned());
+        assert_eq!(path(&status, &savepoint), Some("s3://b/x"));
+    }
 
     #[test]
     fn what_the_operator_wrote_on_a_savepoint_is_read_back_and_anything_else_ignored() {
