@@ -93,7 +93,7 @@ struct Run {
     /// Submissions at once for each Flink cluster.
     #[arg(long, default_value_t = 8, value_name = "N")]
     max_submissions: usize,
-    /// Reconciles at once for each kind.
+    /// Reconciles at once for each kind; a quarter of them for one Flink cluster at the most.
     #[arg(long, default_value_t = 64, value_name = "N")]
     concurrency: u16,
     /// What to do with a running job that carries our mark and belongs to no resource.

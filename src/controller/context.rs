@@ -50,7 +50,7 @@ pub struct Settings {
     pub cluster_domain: String,
     /// What to do with orphans.
     pub orphans: OrphanPolicy,
-    /// Reconciles at once for each kind.
+    /// Reconciles at once for each kind; a quarter of them for one Flink cluster at the most.
     pub concurrency: u16,
 }
 

@@ -21,6 +21,7 @@ use crate::{
     kubernetes::{ApiError, within},
     metrics::{Kind, ReconcileOutcome},
     plan::{Next, Note, Plan},
+    registry::SessionKey,
 };
 
 /// A plan that has not settled after so many turns goes to the end of the queue.
@@ -117,6 +118,8 @@ pub(super) trait Driven:
     /// In errors.
     const CALLS: Calls;
 
+    /// The cluster that it has to do with: those of one cluster share their turns.
+    fn lane(&self, ctx: &Context) -> SessionKey;
     /// The memories of the kind.
     fn memories(ctx: &Context) -> &Memories<Self::Memory>;
     /// What could not be stored as it was decided.

@@ -6,7 +6,7 @@ use kube::{Api, ResourceExt, runtime::reflector::ObjectRef};
 
 use super::{
     act,
-    context::{Context, Shared},
+    context::{Context, Shared, session_key},
     drive::{Calls, Done, Driven, UnstoredOf, calls},
     keep,
     memory::{Memories, Memory},
@@ -19,6 +19,7 @@ use crate::{
     job::{Effect, Note, Plan, Wants, decide},
     kubernetes::ApiError,
     metrics::Kind,
+    registry::SessionKey,
 };
 
 fn submission(status: Option<&JobStatus>) -> Option<(JobId, i32)> {
@@ -37,6 +38,10 @@ impl Driven for FlinkSessionJob {
     const KIND: Kind = Kind::FlinkSessionJob;
     const FINALIZER: &'static str = JOB_FINALIZER;
     const CALLS: Calls = calls!("FlinkSessionJob");
+
+    fn lane(&self, _: &Context) -> SessionKey {
+        session_key(self)
+    }
 
     fn memories(ctx: &Context) -> &Memories<Memory> {
         &ctx.memories

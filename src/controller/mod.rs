@@ -31,6 +31,7 @@ mod state;
 mod stored;
 mod sweep;
 mod told;
+mod turns;
 mod users;
 mod wants;
 mod watch;

@@ -7,7 +7,7 @@ use kube::{
     Api, Client, Resource, ResourceExt,
     runtime::{
         WatchStreamExt,
-        controller::Controller,
+        controller::{Action, Controller},
         predicates,
         reflector::{self, ObjectRef},
         utils::Predicate,
@@ -28,6 +28,7 @@ use super::{
     memory::Memories,
     permits::Permits,
     resolutions, savepoint, session, sweep,
+    turns::{self, Turns},
 };
 use crate::{
     api::{FlinkSession, FlinkSessionJob, Savepoint},
@@ -161,10 +162,15 @@ pub async fn run(parts: Parts, shutdown: CancellationToken) {
         filled,
         stop: stop.clone(),
     };
-    let job_controller = driven.of(Controller::for_stream(job_triggers, jobs), jobs_woken);
+    let job_controller = driven.of(
+        Controller::for_stream(job_triggers, jobs),
+        jobs_woken,
+        ctx.wake.jobs.clone(),
+    );
     let savepoint_controller = driven.of(
         Controller::for_stream(savepoint_triggers, savepoints),
         woken(savepoints_woken),
+        ctx.wake.savepoints.clone(),
     );
     let session_controller = Controller::for_stream(session_triggers, sessions)
         .with_config(config)
@@ -215,12 +221,17 @@ impl Driving {
         &self,
         controller: Controller<K>,
         woken: S,
+        wake: mpsc::UnboundedSender<ObjectRef<K>>,
     ) -> impl Future<Output = ()> + use<K, S> {
         let filled = self.filled.clone();
+        let turns = Arc::new(Turns::new(self.ctx.settings.concurrency, wake));
         let reconcile = move |object: Arc<K>, ctx: Shared| {
-            let filled = filled.clone();
+            let (filled, turns) = (filled.clone(), Arc::clone(&turns));
             async move {
                 filled.cancelled().await;
+                let Some(_turn) = turns.take(object.lane(&ctx), &ObjectRef::from_obj(object.as_ref())) else {
+                    return Ok(Action::requeue(turns::LOOK_AGAIN));
+                };
                 drive::reconcile(object, ctx).await
             }
         };

@@ -9,14 +9,14 @@ mod wants;
 
 use std::sync::Arc;
 
-use kube::{Api, ResourceExt};
+use kube::{Api, ResourceExt, runtime::reflector::ObjectRef};
 
 pub(in crate::controller) use index::{Index, Woken};
 pub use memory::SavepointMemory;
 use observe::Inputs;
 
 use super::{
-    context::{Context, Shared},
+    context::{Context, Shared, session_key},
     drive::{Calls, Done, Driven, UnstoredOf, calls},
     memory::Memories,
     record, told,
@@ -27,6 +27,7 @@ use crate::{
     job::Note,
     kubernetes::ApiError,
     metrics::{Kind, Origin, SavepointOutcome},
+    registry::SessionKey,
     savepoint::{Effect, Plan, Wants, decide},
 };
 
@@ -40,6 +41,13 @@ impl Driven for Savepoint {
     const KIND: Kind = Kind::Savepoint;
     const FINALIZER: &'static str = SAVEPOINT_FINALIZER;
     const CALLS: Calls = calls!("Savepoint");
+
+    fn lane(&self, ctx: &Context) -> SessionKey {
+        let namespace = self.namespace().unwrap_or_default();
+        let job = self.spec.job().map(|job| ObjectRef::new(job).within(&namespace));
+        let job = job.and_then(|job| ctx.jobs.get(&job));
+        job.map_or_else(|| SessionKey::new(&namespace, ""), |job| session_key(&job))
+    }
 
     fn memories(ctx: &Context) -> &Memories<SavepointMemory> {
         &ctx.savepoint_memories
