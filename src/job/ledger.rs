@@ -71,7 +71,7 @@ pub(super) fn stopped(status: &mut JobStatus, point: RestorePoint, job_id: JobId
 
 /// Takes over what Flink tells of the state of the current attempt.
 pub(super) fn take_over(status: &mut JobStatus, seen: &StateSeen) {
-    if status.state.as_ref().is_some_and(is_foreign) || status.job_id != Some(seen.job_id) {
+    if status.job_id != Some(seen.job_id) {
         return;
     }
     if seen.retention == CheckpointRetention::NoCheckpoints && seen.checkpoint.is_none() {
@@ -89,6 +89,10 @@ pub(super) fn take_over(status: &mut JobStatus, seen: &StateSeen) {
         interval_seconds,
         last: seen.last || before.is_some_and(|before| before.last),
     });
+    if is_foreign(state) {
+        // That its checkpoints were read is noted all the same: a start waits for that.
+        return;
+    }
     let survives = !matches!(
         seen.retention,
         CheckpointRetention::DeletedOnEnd | CheckpointRetention::NoCheckpoints
