@@ -237,7 +237,14 @@ fn stopping(o: &Observed<'_>, stop: &StopIntent) -> Plan {
         return release(o, NO_TIME);
     }
     let plan = stop::step(o, stop).and_namespace();
-    if o.namespace_terminating { plan.by(until) } else { plan }
+    if !o.namespace_terminating {
+        return plan;
+    }
+    // A request that did not go out in time would be decided on anew, and that again, for as long as Flink takes none.
+    if plan.status.stop().is_some_and(|renewed| renewed.decided > stop.decided) {
+        return release(o, NO_TIME);
+    }
+    plan.by(until)
 }
 
 /// A live job of this resource: one that the status names, or one with its mark.
