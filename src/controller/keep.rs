@@ -124,3 +124,54 @@ fn savepoint(name: &str, job: &FlinkSessionJob, keep: &KeepIntent) -> Savepoint 
     ]));
     savepoint
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::api::intent::CancelPurpose;
+
+    /// It outlives its job: nothing owns it, and everything about it stands on itself.
+    #[test]
+    fn a_savepoint_that_a_stop_left_says_whose_it_was_and_belongs_to_nobody() {
+        let job: FlinkSessionJob = serde_json::from_value(json!({
+            "apiVersion": "flinkjobs.dev/v1alpha1", "kind": "FlinkSessionJob",
+            "metadata": { "name": "orders", "namespace": "n", "uid": "u" },
+            "spec": { "sessionRef": { "name": "s" }, "job": { "entryClass": "a.B" } },
+        }))
+        .unwrap();
+        for (purpose, origin) in [
+            (CancelPurpose::Upgrade, "upgrade"),
+            (CancelPurpose::Suspend, "suspend"),
+            (CancelPurpose::Delete, "deletion"),
+        ] {
+            let keep = KeepIntent {
+                name: "orders-1-x".to_owned(),
+                path: "s3://b/savepoint-1".to_owned(),
+                job_id: crate::flink::JobId([7; 16]),
+                purpose,
+                format: crate::api::job::SavepointFormat::Canonical,
+                time: "2027-01-15T08:00:00Z".parse().unwrap(),
+            };
+            let made = serde_json::to_value(savepoint("orders-1-x", &job, &keep)).unwrap();
+            let expected = json!({
+                "apiVersion": "flinkjobs.dev/v1alpha1", "kind": "Savepoint",
+                "metadata": {
+                    "name": "orders-1-x",
+                    "labels": { keys::JOB_LABEL: "orders", keys::ORIGIN_LABEL: origin },
+                    "annotations": {
+                        keys::JOB_ID_ANNOTATION: "07070707070707070707070707070707",
+                        keys::COMPLETION_TIME_ANNOTATION: "2027-01-15T08:00:00Z",
+                        keys::FORMAT_ANNOTATION: "Canonical",
+                    },
+                },
+                "spec": {
+                    "jobRef": { "name": "orders" },
+                    "existing": { "path": "s3://b/savepoint-1", "verify": false },
+                },
+            });
+            assert_eq!(made, expected);
+        }
+    }
+}

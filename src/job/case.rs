@@ -3,6 +3,7 @@
 
 use jiff::Timestamp;
 
+mod state;
 mod words;
 
 pub(super) use words::{effect, told};

@@ -364,7 +364,7 @@ fn orphan(o: &Observed<'_>, job_id: JobId) -> Plan {
 #[cfg(test)]
 mod tests {
     use super::super::{
-        RetryWindow, StopSeen,
+        RetryWindow, StopAnswer, StopSeen,
         SubmitOutcome::{NotSent, Unknown},
         case::{Case, INSTALLATION, Reach, UID, effect, refusal, run, seen, told},
     };
@@ -665,6 +665,166 @@ mod tests {
         case.persist("stop/hangs");
         let plan = case.still("delete/cancel");
         assert_eq!(effect(&plan), "Cancel");
+    }
+
+    /// Rule 16, in a namespace that is being deleted: nobody waits for long, and what was to be kept is not cancelled.
+    #[test]
+    #[expect(clippy::too_many_lines, reason = "a table")]
+    fn in_a_namespace_that_goes_away_a_job_is_stopped_in_time_or_left_running() {
+        type Known = fn(&mut Case);
+        let rows: Vec<(&str, Known, &str)> = vec![
+            ("it can be stopped", |_| {}, "stop/intend -"),
+            (
+                "without a directory",
+                |case| case.savepoint_directory = None,
+                "delete/may-still-run RemoveFinalizer",
+            ),
+            (
+                "the job restarts",
+                |case| case.list(JobState::Restarting),
+                "delete/may-still-run RemoveFinalizer",
+            ),
+            (
+                "a Savepoint is being taken",
+                |case| case.savepoint_under_way = true,
+                "delete/may-still-run RemoveFinalizer",
+            ),
+            ("the stop is decided on", intend, "stop/send Stop"),
+            (
+                "the stop is under way",
+                |case| {
+                    intend(case);
+                    case.wait(59);
+                    case.hear(StopSeen::InProgress);
+                },
+                "stop/waiting -",
+            ),
+            (
+                "the stop takes too long",
+                |case| {
+                    intend(case);
+                    case.wait(60);
+                    case.hear(StopSeen::InProgress);
+                },
+                "delete/may-still-run RemoveFinalizer",
+            ),
+            (
+                "the stop has failed",
+                |case| {
+                    intend(case);
+                    case.hear(StopSeen::Failed("no".to_owned()));
+                    case.confirmed = true;
+                    case.persist("stop/failed");
+                },
+                "delete/may-still-run RemoveFinalizer",
+            ),
+            (
+                "the savepoint is complete, and the job is about to end",
+                |case| {
+                    taken(case);
+                    case.wait(29);
+                },
+                "stop/ending -",
+            ),
+            (
+                "the savepoint is complete, and the job hangs",
+                |case| {
+                    taken(case);
+                    case.wait(61);
+                    case.persist("stop/hangs");
+                },
+                "delete/cancel Cancel",
+            ),
+            (
+                "the savepoint is complete, and the job has ended",
+                |case| {
+                    taken(case);
+                    case.list(JobState::Finished);
+                    case.persist("stop/closed");
+                },
+                "delete/release RemoveFinalizer",
+            ),
+            ("Cancel", |case| case.spec.deletion_policy = None, "delete/cancel -"),
+            (
+                "Cancel, the stop is under way",
+                |case| {
+                    intend(case);
+                    case.spec.deletion_policy = None;
+                    case.persist("delete/cancel");
+                },
+                "delete/cancel Cancel",
+            ),
+            (
+                "Orphan",
+                |case| case.spec.deletion_policy.as_mut().unwrap().kind = Some(DeletionType::Orphan),
+                "delete/orphan-record -",
+            ),
+            (
+                "the cluster does not answer",
+                |case| {
+                    case.reach = DOWN;
+                    case.settle();
+                    case.wait(59);
+                },
+                "delete/unanswered -",
+            ),
+            (
+                "the cluster has not answered for a minute",
+                |case| {
+                    case.reach = DOWN;
+                    case.settle();
+                    case.wait(60);
+                },
+                "delete/may-still-run RemoveFinalizer",
+            ),
+        ];
+        for (row, known, expected) in rows {
+            let mut case = deleted(Case::running(), DeletionType::Savepoint);
+            case.namespace_terminating = true;
+            known(&mut case);
+            let plan = case.decide();
+            // An effect is for a status that stands.
+            let act = if plan.status == case.status { effect(&plan) } else { "-" };
+            assert_eq!(format!("{} {act}", plan.rule), expected, "{row}");
+            let warns = plan.notes.iter().any(|note| note.reason == Reason::JobMayStillRun);
+            assert_eq!(warns, plan.rule == "delete/may-still-run", "{row}");
+        }
+    }
+
+    fn intend(case: &mut Case) {
+        case.persist("stop/intend");
+    }
+
+    fn taken(case: &mut Case) {
+        intend(case);
+        let location = case.location();
+        case.hear(StopSeen::Taken(location));
+        case.persist("stop/taken");
+    }
+
+    /// A cluster that answers its polls and takes no request keeps the namespace no longer than one that does not answer.
+    #[test]
+    fn a_stop_that_never_reaches_flink_does_not_keep_the_namespace() {
+        let mut case = deleted(Case::running(), DeletionType::Savepoint);
+        case.namespace_terminating = true;
+        for _ in 0..120 {
+            let plan = case.settle();
+            match &plan.effect {
+                Some(Effect::Stop(stop)) => {
+                    let no = refusal(Reason::ClusterUnreachable);
+                    case.task.stop_unsent = None;
+                    case.task.stop_sent = Some((stop.trigger_id, case.now, StopAnswer::NotSent(no)));
+                }
+                Some(effect) => {
+                    assert_eq!(*effect, Effect::RemoveFinalizer);
+                    assert!(plan.notes.iter().any(|note| note.reason == Reason::JobMayStillRun));
+                    return;
+                }
+                None => {}
+            }
+            case.wait(1);
+        }
+        panic!("it is kept: {:#?}", case.decide());
     }
 
     #[test]

@@ -175,3 +175,215 @@ pub(super) fn refuse(
         plan.note(NoteKind::Warning, Reason::DeletionBlocked, message)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{
+        Next,
+        case::{Case, effect, refusal, told},
+    };
+    use super::*;
+    use crate::api::job::DesiredState;
+
+    const CHECKPOINT: &str = "s3://b/checkpoints/chk-7";
+    const SUSPENDING: &str = "Suspending/Suspended Ready=False Reconciling Running=True";
+
+    /// A job that runs in this mode and is to be suspended.
+    fn suspending(mode: UpgradeMode) -> Case {
+        let mut case = Case::running();
+        case.edit(|spec| {
+            spec.upgrade_mode = mode;
+            spec.state = DesiredState::Suspended;
+        });
+        case
+    }
+
+    fn with(mut case: Case, change: impl FnOnce(&mut Case)) -> Case {
+        change(&mut case);
+        case
+    }
+
+    /// The checkpoints were read that many seconds ago.
+    fn read(retention: CheckpointRetention, checkpoint: Option<&str>, ago: i64) -> Case {
+        with(suspending(UpgradeMode::LastState), |case| {
+            case.read(retention, checkpoint);
+            case.wait(ago);
+        })
+    }
+
+    /// By what the job is ended, or why it runs on: the rule of the first plan, and what people read.
+    #[test]
+    #[expect(clippy::too_many_lines, reason = "a table")]
+    fn a_job_is_ended_in_its_mode_when_what_that_needs_is_there() {
+        use CheckpointRetention::{DeletedOnEnd, NoCheckpoints, Retained, RetainedOnFailure};
+        let unsupported = "follow/refused Running/UpgradeModeUnsupported Ready=False Stalled Running=True";
+        let waits = "end/waits Suspending/Suspended Ready=False Reconciling Running=True";
+        let cancels = "end/cancel Suspending/Suspended Ready=False Reconciling Running=True";
+        let stops = "stop/intend Suspending/Suspended Ready=False Reconciling Running=True";
+        let rows: Vec<(&str, Case, &str)> = vec![
+            ("Stateless", suspending(UpgradeMode::Stateless), cancels),
+            (
+                "Stateless, the job restarts",
+                with(suspending(UpgradeMode::Stateless), |case| {
+                    case.list(JobState::Restarting);
+                }),
+                cancels,
+            ),
+            ("Savepoint", suspending(UpgradeMode::Savepoint), stops),
+            (
+                "Savepoint, the job restarts",
+                with(suspending(UpgradeMode::Savepoint), |case| {
+                    case.list(JobState::Restarting);
+                }),
+                "end/waits Suspending/Suspended Ready=False Reconciling Running=False",
+            ),
+            (
+                "Savepoint, another one is being taken",
+                with(suspending(UpgradeMode::Savepoint), |case| {
+                    case.savepoint_under_way = true;
+                }),
+                waits,
+            ),
+            (
+                "Savepoint, without a directory",
+                with(suspending(UpgradeMode::Savepoint), |case| {
+                    case.savepoint_directory = None;
+                }),
+                "follow/refused Running/SavepointFailed Ready=False Stalled Running=True",
+            ),
+            ("LastState", read(Retained, Some(CHECKPOINT), 0), cancels),
+            ("LastState, read long ago", read(Retained, Some(CHECKPOINT), 60), waits),
+            (
+                "LastState, read just in time",
+                read(Retained, Some(CHECKPOINT), 59),
+                cancels,
+            ),
+            (
+                "LastState, not read yet",
+                with(suspending(UpgradeMode::LastState), |case| case.state = Input::Pending),
+                waits,
+            ),
+            (
+                "LastState, cannot be read now",
+                with(suspending(UpgradeMode::LastState), |case| {
+                    case.state = Input::Retrying(refusal(Reason::ClusterUnreachable));
+                }),
+                waits,
+            ),
+            (
+                "LastState, Flink does not know the job",
+                with(suspending(UpgradeMode::LastState), |case| {
+                    case.state = Input::Refused(refusal(Reason::StateUnknown));
+                }),
+                unsupported,
+            ),
+            (
+                "LastState, read of the job before",
+                with(read(Retained, Some(CHECKPOINT), 0), |case| {
+                    if let Input::Ready(seen) = &mut case.state {
+                        seen.job_id = crate::flink::JobId([7; 16]);
+                    }
+                }),
+                waits,
+            ),
+            ("LastState, none is complete", read(Retained, None, 0), waits),
+            (
+                "LastState, the job takes none",
+                read(NoCheckpoints, None, 0),
+                unsupported,
+            ),
+            (
+                "LastState, they are deleted when it ends",
+                read(DeletedOnEnd, Some(CHECKPOINT), 0),
+                unsupported,
+            ),
+            (
+                "LastState, they are deleted when it is cancelled",
+                read(RetainedOnFailure, Some(CHECKPOINT), 0),
+                unsupported,
+            ),
+        ];
+        for (row, case, expected) in rows {
+            let plan = case.decide();
+            assert_eq!(format!("{} {}", plan.rule, told(&plan.status)), expected, "{row}");
+            assert_eq!(effect(&plan), "-", "{row}");
+        }
+    }
+
+    #[test]
+    fn the_last_checkpoint_is_on_record_before_the_job_is_cancelled() {
+        let mut case = read(CheckpointRetention::Retained, Some(CHECKPOINT), 0);
+        assert_eq!(case.status.latest_state(), None);
+        case.persist("end/cancel");
+        assert_eq!(told(&case.status), SUSPENDING);
+        let latest = case.status.latest_state().map(|latest| latest.path.as_str());
+        assert_eq!(latest, Some(CHECKPOINT));
+        assert!(case.status.cancellation().unwrap().last_state);
+        let mut case = suspending(UpgradeMode::Stateless);
+        case.persist("end/cancel");
+        assert!(!case.status.cancellation().unwrap().last_state);
+    }
+
+    #[test]
+    fn the_checkpoints_are_read_again_until_one_is_complete_but_not_all_the_time() {
+        let mut case = read(CheckpointRetention::Retained, None, 0);
+        let plan = case.persist("end/waits");
+        let later = case.now + jiff::SignedDuration::from_secs(10);
+        assert_eq!((plan.wants.state, plan.next), (false, Next::At(later)));
+        case.wait(10);
+        assert!(case.still("end/waits").wants.state);
+        for state in [Input::Pending, Input::Retrying(refusal(Reason::ClusterUnreachable))] {
+            let case = with(suspending(UpgradeMode::LastState), |case| case.state = state);
+            assert!(case.decide().wants.state);
+        }
+    }
+
+    #[test]
+    fn what_the_job_is_ended_for_is_told() {
+        let mut case = Case::running();
+        case.edit(|spec| {
+            spec.upgrade_mode = UpgradeMode::Savepoint;
+            spec.job.args.clear();
+        });
+        case.savepoint_under_way = true;
+        case.persist("end/waits");
+        assert_eq!(
+            told(&case.status),
+            "Restarting/Upgrading Ready=False Reconciling Running=True"
+        );
+        assert_eq!(case.status.pending_change, Some(PendingChange::Restart));
+        case.savepoint_under_way = false;
+        case.persist("stop/intend");
+        assert_eq!(case.status.stop().unwrap().purpose, CancelPurpose::Upgrade);
+        let mut case = suspending(UpgradeMode::Savepoint);
+        case.persist("stop/intend");
+        assert_eq!(case.status.stop().unwrap().purpose, CancelPurpose::Suspend);
+        // `Cancelled` means without its state, whatever the mode is.
+        let mut case = suspending(UpgradeMode::Savepoint);
+        case.spec.state = DesiredState::Cancelled;
+        case.persist("end/cancel");
+        assert_eq!(
+            told(&case.status),
+            "Cancelling/Cancelled Ready=False Reconciling Running=True"
+        );
+        assert_eq!(case.status.cancellation().unwrap().purpose, CancelPurpose::Cancel);
+    }
+
+    #[test]
+    fn a_deletion_that_cannot_take_its_savepoint_warns_once() {
+        let mut case = Case::running();
+        case.savepoint_directory = None;
+        case.edit(|spec| {
+            spec.deletion_policy = Some(crate::api::job::DeletionPolicy {
+                kind: Some(crate::api::job::DeletionType::Savepoint),
+                timeout: None,
+            });
+        });
+        case.deleting = true;
+        let plan = case.persist("end/delete-blocked");
+        let warned = |plan: &Plan| plan.notes.iter().any(|note| note.reason == Reason::DeletionBlocked);
+        assert!(warned(&plan));
+        let plan = case.still("end/delete-blocked");
+        assert!(plan.notes.is_empty(), "{:?}", plan.notes);
+    }
+}

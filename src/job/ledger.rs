@@ -522,4 +522,39 @@ mod tests {
             "Failed/StateNotFound Ready=False Stalled Running=False"
         );
     }
+
+    /// A job that runs, and not on what it was to be restored from.
+    #[test]
+    fn the_checkpoints_of_a_job_on_other_state_are_not_taken_for_the_jobs_own() {
+        let mut case = Case::new();
+        case.edit(|spec| {
+            spec.restore = Some(crate::api::job::Restore {
+                from: Some(crate::api::job::RestoreFrom::Named),
+                path: Some("s3://b/named".to_owned()),
+                ..crate::api::job::Restore::default()
+            });
+        });
+        case.persist("start/intend");
+        case.finalizer = true;
+        case.list(JobState::Running);
+        case.state = Input::Ready(StateSeen {
+            restored: Some("s3://b/other".to_owned()),
+            ..seen(&case, Some(checkpoint(case.id(), 9)))
+        });
+        case.settle();
+        assert_eq!(
+            told(&case.status),
+            "Running/StateUnknown Ready=False Stalled Running=True"
+        );
+        assert_eq!(case.status.latest_state(), None);
+        case.ends(JobState::Failed);
+        assert_eq!(case.status.latest_state(), None);
+        // That there comes nothing more of it is known all the same: a start would wait for that for ever.
+        let known = case
+            .status
+            .state
+            .as_ref()
+            .and_then(|state| state.checkpointing.as_ref());
+        assert!(known.is_some_and(|known| known.last));
+    }
 }

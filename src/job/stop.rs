@@ -349,12 +349,18 @@ fn blocked(o: &Observed<'_>, intent: &StopIntent) -> Plan {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{
+        super::{Input, Next, Refusal, StateSeen, Task},
+        *,
+    };
     use crate::{
-        api::job::{DesiredState, SavepointPolicy, UpgradeMode},
+        api::{
+            job::{DeletionPolicy, DeletionType, DesiredState, SavepointPolicy, UpgradeMode},
+            status::RunOutcome,
+        },
         job::{
             NoteKind,
-            case::{Case, effect, told},
+            case::{Case, Reach, effect, refusal, told},
         },
     };
 
@@ -376,9 +382,366 @@ mod tests {
         case.status.stop().unwrap().trigger_id
     }
 
+    /// What this process knows of the request.
+    fn sent(case: &mut Case, answer: StopAnswer) {
+        case.task.stop_sent = Some((id(case), case.now, answer));
+    }
+
+    /// After six seconds Flink was asked, and told that.
     fn hear(case: &mut Case, seen: StopSeen) {
         case.wait(6);
-        case.task.stop_seen = Some((id(case), case.now, seen));
+        case.hear(seen);
+    }
+
+    fn no() -> Refusal {
+        refusal(Reason::ClusterUnreachable)
+    }
+
+    /// A job that is stopped with a savepoint, with that change.
+    fn when(change: impl FnOnce(&mut Case)) -> Case {
+        let mut case = stopping();
+        change(&mut case);
+        case
+    }
+
+    /// The rule, the effect, what is asked for, and in how many seconds it looks again.
+    fn row(case: &Case) -> String {
+        let plan = case.decide();
+        let mut words = plan.rule.to_owned();
+        if effect(&plan) != "-" {
+            words = format!("{words} {}", effect(&plan));
+        }
+        for (wanted, word) in [
+            (plan.wants.stop, "asks"),
+            (plan.wants.state, "reads"),
+            (plan.wants.confirm, "confirms"),
+        ] {
+            if wanted {
+                words = format!("{words} {word}");
+            }
+        }
+        if plan.status != case.status {
+            words.push_str(" writes");
+        }
+        match plan.next {
+            Next::At(time) => format!("{words} {} s", time.duration_since(case.now).as_secs()),
+            Next::OnChange => words,
+        }
+    }
+
+    /// By what this process did about the request and how the job stands: what comes next.
+    #[test]
+    #[expect(clippy::too_many_lines, reason = "a table")]
+    fn the_request_goes_out_once_and_then_is_asked_about() {
+        let unsent = |change: fn(&mut Case)| {
+            when(|case| {
+                case.task.stop_unsent = Some(id(case));
+                case.task.stop_sent = None;
+                change(case);
+            })
+        };
+        let answered = |answer: StopAnswer, seconds: i64, state: JobState| {
+            when(|case| {
+                sent(case, answer);
+                case.wait(seconds);
+                case.list(state);
+            })
+        };
+        let unknown = || StopAnswer::Unknown(no());
+        let rows: Vec<(&str, Case, &str)> = vec![
+            ("not sent yet", unsent(|_| {}), "stop/send Stop"),
+            ("under way", unsent(|case| case.task.running = true), "stop/in-flight"),
+            (
+                "sent, and the answer is awaited",
+                unsent(|case| {
+                    case.task.stop_unsent = None;
+                    case.task.running = true;
+                }),
+                "stop/in-flight",
+            ),
+            (
+                "the job restarts",
+                unsent(|case| case.list(JobState::Restarting)),
+                "stop/not-running",
+            ),
+            ("decided on just now", unsent(|case| case.wait(15)), "stop/send Stop"),
+            ("decided on long ago", unsent(|case| case.wait(16)), "stop/renew writes"),
+            (
+                "did not reach Flink",
+                answered(StopAnswer::NotSent(no()), 0, JobState::Running),
+                "stop/pause 5 s",
+            ),
+            (
+                "did not reach Flink, a while ago",
+                answered(StopAnswer::NotSent(no()), 5, JobState::Running),
+                "stop/send Stop",
+            ),
+            (
+                "accepted",
+                answered(StopAnswer::Accepted, 0, JobState::Running),
+                "stop/accepted 5 s",
+            ),
+            (
+                "accepted a while ago",
+                answered(StopAnswer::Accepted, 5, JobState::Running),
+                "stop/ask asks 5 s",
+            ),
+            (
+                "accepted, and the job leaves RUNNING",
+                answered(StopAnswer::Accepted, 0, JobState::Failing),
+                "stop/ask asks 5 s",
+            ),
+            (
+                "accepted, and the job has ended",
+                answered(StopAnswer::Accepted, 0, JobState::Finished),
+                "stop/ask asks",
+            ),
+            (
+                "no answer",
+                answered(unknown(), 0, JobState::Running),
+                "stop/ask asks 5 s",
+            ),
+            (
+                "no answer, and the job has ended",
+                answered(unknown(), 0, JobState::Failed),
+                "stop/ask asks",
+            ),
+            (
+                "refused",
+                answered(StopAnswer::Refused(no()), 0, JobState::Running),
+                "stop/confirm-failure confirms",
+            ),
+            (
+                "refused, and the job has ended",
+                answered(StopAnswer::Refused(no()), 0, JobState::Failed),
+                "stop/ask asks",
+            ),
+            (
+                "another process sent it, or did not",
+                when(|case| case.task = Task::default()),
+                "stop/ask asks 5 s",
+            ),
+            (
+                "of an earlier stop",
+                when(|case| {
+                    case.task.stop_sent = Some((TriggerId([9; 16]), case.now, StopAnswer::Refused(no())));
+                    case.task.stop_seen = Some((TriggerId([9; 16]), case.now, StopSeen::Failed("no".to_owned())));
+                }),
+                "stop/ask asks 5 s",
+            ),
+        ];
+        for (name, case, expected) in rows {
+            assert_eq!(row(&case), expected, "{name}");
+        }
+    }
+
+    /// By what Flink said of the stop, and how the job stands: what comes next.
+    #[test]
+    #[expect(clippy::too_many_lines, reason = "a table")]
+    fn what_flink_says_of_the_stop_decides() {
+        use StopSeen::{Failed, InProgress, NotAsked, Unknown};
+        let heard = |seen: StopSeen, seconds: i64, state: JobState| {
+            when(|case| {
+                hear(case, seen);
+                case.wait(seconds);
+                case.list(state);
+            })
+        };
+        let failed = || Failed("no".to_owned());
+        let taken = |state: JobState| {
+            let case = stopping();
+            heard(StopSeen::Taken(case.location()), 0, state)
+        };
+        let hanging = |savepoint: Option<&str>| {
+            when(|case| {
+                case.wait(54);
+                hear(case, InProgress);
+                if let Some(savepoint) = savepoint {
+                    let savepoints = vec![format!("{}/{savepoint}", case.status.stop().unwrap().directory)];
+                    case.state = Input::Ready(StateSeen {
+                        savepoints,
+                        ..case.stateless()
+                    });
+                }
+            })
+        };
+        let rows: Vec<(&str, Case, &str)> = vec![
+            // Rule 18: every five seconds while the job shows RUNNING.
+            ("under way", heard(InProgress, 0, JobState::Running), "stop/waiting 5 s"),
+            (
+                "under way, a while ago",
+                heard(InProgress, 5, JobState::Running),
+                "stop/waiting asks 5 s",
+            ),
+            (
+                "under way, and the job has ended",
+                heard(InProgress, 0, JobState::Finished),
+                "stop/waiting 1 s",
+            ),
+            (
+                "the same a second later",
+                heard(InProgress, 1, JobState::Finished),
+                "stop/waiting asks 5 s",
+            ),
+            (
+                "under way for a minute",
+                when(|case| {
+                    case.wait(54);
+                    case.state = Input::Pending;
+                    hear(case, InProgress);
+                }),
+                "stop/waiting reads 5 s",
+            ),
+            (
+                "under way for a minute, the savepoint is not complete",
+                hanging(Some("../other")),
+                "stop/waiting 5 s",
+            ),
+            (
+                "under way for a minute, the savepoint is complete",
+                hanging(Some("savepoint-1")),
+                "stop/taken writes",
+            ),
+            (
+                "not to be asked now",
+                heard(NotAsked(no()), 0, JobState::Running),
+                "stop/waiting 5 s",
+            ),
+            (
+                "failed",
+                heard(failed(), 0, JobState::Running),
+                "stop/confirm-failure confirms",
+            ),
+            (
+                "failed, confirmed",
+                {
+                    let mut case = heard(failed(), 0, JobState::Running);
+                    case.confirmed = true;
+                    case
+                },
+                "stop/failed writes 10 s",
+            ),
+            (
+                "failed, and the job too",
+                heard(failed(), 0, JobState::Failed),
+                "stop/look reads",
+            ),
+            ("not known", heard(Unknown, 0, JobState::Running), "stop/pause 5 s"),
+            (
+                "not known, a while ago",
+                heard(Unknown, 5, JobState::Running),
+                "stop/send Stop",
+            ),
+            (
+                "not known, and decided on long ago",
+                heard(Unknown, 15, JobState::Running),
+                "stop/renew writes",
+            ),
+            (
+                "not known, and the job restarts",
+                heard(Unknown, 5, JobState::Restarting),
+                "stop/not-running",
+            ),
+            (
+                "not known, and the job has ended",
+                heard(Unknown, 0, JobState::Finished),
+                "stop/look reads",
+            ),
+            ("complete", taken(JobState::Running), "stop/taken writes"),
+            (
+                "complete, and the job has ended",
+                taken(JobState::Finished),
+                "idle/settled writes",
+            ),
+            (
+                "heard before the request went out again",
+                when(|case| {
+                    hear(case, failed());
+                    case.wait(1);
+                    sent(case, StopAnswer::Accepted);
+                }),
+                "stop/accepted 5 s",
+            ),
+        ];
+        for (name, mut case, expected) in rows {
+            // The checkpoints of the job are read anew when they matter.
+            if matches!(&case.state, Input::Ready(seen) if seen.savepoints.is_empty()) {
+                case.state = Input::Pending;
+            }
+            assert_eq!(row(&case), expected, "{name}");
+        }
+    }
+
+    /// The job is not listed, or its cluster does not answer.
+    #[test]
+    fn what_is_not_listed_is_confirmed_before_it_is_gone() {
+        let mut case = when(|case| case.jobs.clear());
+        assert_eq!(row(&case), "stop/confirm confirms");
+        case.reach = Reach::NotPolled;
+        assert_eq!(row(&case), "stop/not-polled");
+        case.reach = Reach::Down(Reason::ClusterUnreachable);
+        case.persist("stop/blocked");
+        assert_eq!(
+            told(&case.status),
+            "Suspending/ClusterUnreachable Ready=False Reconciling Running=Unknown"
+        );
+        // The run was closed meanwhile.
+        let mut case = stopping();
+        case.status.runs[0].outcome = Some(RunOutcome::Finished);
+        case.list(JobState::Finished);
+        case.persist("idle/settled");
+        assert_eq!(case.status.stop(), None);
+    }
+
+    #[test]
+    fn a_stop_that_fails_is_tried_again_later_and_later_and_people_are_told() {
+        let mut case = stopping();
+        let rows = [
+            (10, "Suspending/SavepointFailed Ready=False Reconciling Running=True"),
+            (20, "Suspending/SavepointFailed Ready=False Reconciling Running=True"),
+            (40, "Running/SavepointFailed Ready=False Stalled Running=True"),
+            (80, "Running/SavepointFailed Ready=False Stalled Running=True"),
+        ];
+        let mut ids = Vec::new();
+        for (pause, expected) in rows {
+            ids.push(id(&case));
+            hear(&mut case, StopSeen::Failed("no.".to_owned()));
+            case.confirmed = true;
+            case.persist("stop/failed");
+            assert_eq!(told(&case.status), expected);
+            assert_eq!(row(&case), format!("stop/back-off {pause} s"));
+            case.wait(pause);
+            case.list(JobState::Restarting);
+            assert_eq!(row(&case), "stop/not-running");
+            case.list(JobState::Running);
+            case.persist("stop/intend");
+            assert_eq!(effect(&case.still("stop/send")), "Stop");
+        }
+        ids.dedup();
+        assert_eq!(ids.len(), 4, "each try has an id of its own");
+        assert_eq!(case.status.stop().unwrap().tries, 5);
+    }
+
+    #[test]
+    fn a_deletion_has_the_last_word_on_what_a_stop_is_for() {
+        let mut case = stopping();
+        case.edit(|spec| {
+            spec.deletion_policy = Some(DeletionPolicy {
+                kind: Some(DeletionType::Savepoint),
+                timeout: None,
+            });
+        });
+        case.deleting = true;
+        hear(&mut case, StopSeen::Failed("no".to_owned()));
+        case.confirmed = true;
+        case.persist("stop/failed");
+        assert_eq!(
+            told(&case.status),
+            "Deleting/DeletionBlocked Ready=False Reconciling Running=True"
+        );
+        case.wait(10);
+        case.persist("stop/intend");
+        assert_eq!(case.status.stop().unwrap().purpose, CancelPurpose::Delete);
     }
 
     #[test]

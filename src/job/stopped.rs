@@ -173,3 +173,296 @@ pub(super) fn unknown(o: &Observed<'_>, intent: &StopIntent, job: Option<&JobSee
     }
     plan
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{
+        StateSeen, StopAnswer, StopSeen,
+        case::{Case, effect, refusal, told},
+    };
+    use super::*;
+    use crate::{
+        api::{
+            job::{DesiredState, UpgradeMode},
+            state::CheckpointRetention,
+        },
+        flink::JobState,
+    };
+
+    const SUSPENDED: &str = "Suspended/Suspended Ready=True Running=False";
+    const CHECKPOINT: &str = "s3://b/checkpoints/chk-7";
+
+    /// A job with a checkpoint that is stopped with a savepoint, to be suspended.
+    fn stopping() -> Case {
+        let mut case = Case::stateful(UpgradeMode::Savepoint, Some(CHECKPOINT));
+        case.edit(|spec| spec.state = DesiredState::Suspended);
+        case.persist("stop/intend");
+        case.task.stop_unsent = None;
+        case
+    }
+
+    /// The history of checkpoints was read after the job's end, with these savepoints in it.
+    fn looked(case: &mut Case, savepoints: Vec<String>) {
+        case.read(CheckpointRetention::Retained, None);
+        if let Input::Ready(seen) = &mut case.state {
+            *seen = StateSeen {
+                savepoints,
+                last: true,
+                ..seen.clone()
+            };
+        }
+    }
+
+    /// Everything that is known of a stop whose job is not listed as live any more.
+    fn over(known: impl FnOnce(&mut Case)) -> Case {
+        let mut case = stopping();
+        known(&mut case);
+        case.confirmed = true;
+        let plan = case.settle();
+        if effect(&plan) == "Keep" {
+            case.turn(&plan);
+            case.confirmed = true;
+            case.settle();
+        }
+        case
+    }
+
+    fn gone(case: &mut Case) {
+        case.jobs.clear();
+        case.replace();
+    }
+
+    /// The run's outcome, what the next start takes, the state on record, and what people read.
+    fn left(case: &Case) -> String {
+        assert_eq!(case.status.stop(), None);
+        let latest = case.status.latest_state().map_or("-", |latest| &latest.path);
+        let latest = latest.rsplit('/').next().unwrap_or_default();
+        let resume = case
+            .status
+            .resume()
+            .map_or_else(|| "-".to_owned(), |resume| format!("{resume:?}"));
+        let phase = told(&case.status);
+        let phase = phase.split(' ').next().unwrap_or_default();
+        format!("{:?} {resume} {latest} {phase}", case.status.last_outcome().unwrap())
+    }
+
+    /// Each outcome of a stop, by what is known of it.
+    #[test]
+    #[expect(clippy::too_many_lines, reason = "a table")]
+    fn what_a_stop_leaves() {
+        type Known = fn(&mut Case);
+        let known = "Suspended Latest savepoint-1 Suspended/Suspended";
+        let unknown = "Suspended Unknown chk-7 Suspended/Suspended";
+        let lost = "Lost Unknown chk-7 Suspended/Suspended";
+        let rows: Vec<(&str, Known, &str)> = vec![
+            (
+                "complete, the job has finished",
+                |case| {
+                    case.hear(StopSeen::Taken(case.location()));
+                    case.list(JobState::Finished);
+                },
+                known,
+            ),
+            (
+                "complete, the job failed at its very end",
+                |case| {
+                    case.hear(StopSeen::Taken(case.location()));
+                    case.list(JobState::Failed);
+                },
+                known,
+            ),
+            (
+                "complete while the job ran, which is gone since",
+                |case| {
+                    case.hear(StopSeen::Taken(case.location()));
+                    case.persist("stop/taken");
+                    gone(case);
+                },
+                known,
+            ),
+            (
+                "complete while the job ran, which was cancelled by somebody since",
+                |case| {
+                    case.hear(StopSeen::Taken(case.location()));
+                    case.persist("stop/taken");
+                    case.list(JobState::Canceled);
+                },
+                known,
+            ),
+            (
+                "failed, but the savepoint is in the history",
+                |case| {
+                    case.hear(StopSeen::Failed("no".to_owned()));
+                    case.list(JobState::Failed);
+                    let location = case.location();
+                    looked(case, vec!["s3://b/other".to_owned(), location]);
+                },
+                known,
+            ),
+            (
+                "forgotten, but the savepoint is in the history",
+                |case| {
+                    case.hear(StopSeen::Unknown);
+                    case.list(JobState::Finished);
+                    let location = case.location();
+                    looked(case, vec![location]);
+                },
+                known,
+            ),
+            (
+                "failed with the job, and no savepoint is in the history",
+                |case| {
+                    case.hear(StopSeen::Failed("no".to_owned()));
+                    case.list(JobState::Failed);
+                    looked(case, Vec::new());
+                },
+                "Failed - chk-7 Suspended/Suspended",
+            ),
+            (
+                "forgotten, and no savepoint is in the history",
+                |case| {
+                    case.hear(StopSeen::Unknown);
+                    case.list(JobState::Failed);
+                    looked(case, Vec::new());
+                },
+                "Failed - chk-7 Suspended/Suspended",
+            ),
+            (
+                "forgotten, and so is the history",
+                |case| {
+                    case.hear(StopSeen::Unknown);
+                    case.list(JobState::Finished);
+                    case.state = Input::Refused(refusal(Reason::StateUnknown));
+                },
+                unknown,
+            ),
+            (
+                "complete at a place that nobody asked for",
+                |case| {
+                    case.hear(StopSeen::Taken("s3://b/other/savepoint-1".to_owned()));
+                    case.list(JobState::Finished);
+                },
+                unknown,
+            ),
+            (
+                "complete at a place that is too long",
+                |case| {
+                    let location = format!("{}{}", case.location(), "x".repeat(MAX_PATH));
+                    case.hear(StopSeen::Taken(location));
+                    case.list(JobState::Finished);
+                },
+                unknown,
+            ),
+            (
+                "accepted, and the job is gone",
+                |case| {
+                    let id = case.status.stop().unwrap().trigger_id;
+                    case.task.stop_sent = Some((id, case.now, StopAnswer::Accepted));
+                    gone(case);
+                },
+                lost,
+            ),
+            ("written down by another process, and the job is gone", gone, lost),
+            (
+                "not sent, and the job is gone",
+                |case| {
+                    case.task.stop_unsent = Some(case.status.stop().unwrap().trigger_id);
+                    gone(case);
+                },
+                "Lost - chk-7 Suspended/Suspended",
+            ),
+            (
+                "failed and to be tried again, and the job is gone",
+                |case| {
+                    case.hear(StopSeen::Failed("no".to_owned()));
+                    case.confirmed = true;
+                    case.persist("stop/failed");
+                    gone(case);
+                },
+                "Lost - chk-7 Suspended/Suspended",
+            ),
+        ];
+        for (row, known, expected) in rows {
+            assert_eq!(left(&over(known)), expected, "{row}");
+        }
+    }
+
+    /// A job whose newest state is not known is not started by itself, and people are told where to look.
+    #[test]
+    fn what_is_not_known_is_for_a_person_to_decide() {
+        let mut case = over(gone);
+        let directory = stopping().status.stop().unwrap().directory.clone();
+        case.edit(|spec| spec.state = DesiredState::Running);
+        case.settle();
+        assert_eq!(
+            told(&case.status),
+            "Lost/StateUnknown Ready=False Stalled Running=False"
+        );
+        let failure = case.status.failure.clone().unwrap();
+        assert!(
+            failure.message.contains(&directory) && failure.message.contains("restore.nonce"),
+            "{}",
+            failure.message
+        );
+        case.edit(|spec| spec.restart_nonce = Some(1));
+        case.settle();
+        assert_eq!(
+            told(&case.status),
+            "Failed/StateUnknown Ready=False Stalled Running=False"
+        );
+    }
+
+    #[test]
+    fn a_job_has_half_a_minute_to_end_after_its_savepoint() {
+        let mut case = stopping();
+        case.hear(StopSeen::Taken(case.location()));
+        case.persist("stop/taken");
+        assert_eq!(
+            told(&case.status),
+            "Suspending/Suspended Ready=False Reconciling Running=True"
+        );
+        let keep = case.still("keep/create");
+        case.turn(&keep);
+        case.settle();
+        case.wait(29);
+        let plan = case.still("stop/ending");
+        let due = case.now + jiff::SignedDuration::from_secs(1);
+        assert_eq!(plan.next, super::super::Next::At(due));
+        case.wait(1);
+        case.persist("stop/hangs");
+        assert_eq!(effect(&case.still("cancel/send")), "Cancel");
+        case.list(JobState::Canceled);
+        case.settle();
+        assert_eq!(told(&case.status), SUSPENDED);
+        assert_eq!(left(&case), "Suspended Latest savepoint-1 Suspended/Suspended");
+    }
+
+    #[test]
+    fn the_end_is_looked_at_until_the_history_is_the_last() {
+        let mut case = stopping();
+        case.hear(StopSeen::Unknown);
+        case.list(JobState::Finished);
+        for state in [
+            Input::Pending,
+            Input::Retrying(refusal(Reason::ClusterUnreachable)),
+            Input::Ready(case.stateless()),
+        ] {
+            case.state = state;
+            assert!(case.still("stop/look").wants.state);
+        }
+    }
+
+    #[test]
+    fn the_run_tells_when_it_ended_and_where_its_state_is() {
+        let mut case = stopping();
+        let location = case.location();
+        case.hear(StopSeen::Taken(location.clone()));
+        case.list(JobState::Finished);
+        case.persist("idle/settled");
+        let run = &case.status.runs[0];
+        assert_eq!(run.last_state.as_ref(), Some(&location));
+        assert!(run.end_time.is_some());
+        assert_eq!(case.status.flink_state.as_deref(), Some("FINISHED"));
+        assert!(case.status.state.as_ref().unwrap().checkpointing.as_ref().unwrap().last);
+    }
+}
