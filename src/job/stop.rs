@@ -210,6 +210,7 @@ fn send(o: &Observed<'_>, intent: &StopIntent, job: &JobSeen, last: Timestamp) -
         if let Some(stop) = status.intent_mut().stop.as_mut() {
             stop.decided = o.now;
         }
+        describe(o, &mut status, purpose(o, intent), "stops the job with a savepoint");
         return Plan::with("stop/renew", status).want(attention());
     }
     Plan::keep("stop/send", o.status)
@@ -720,6 +721,18 @@ mod tests {
         ids.dedup();
         assert_eq!(ids.len(), 4, "each try has an id of its own");
         assert_eq!(case.status.stop().unwrap().tries, 5);
+    }
+
+    #[test]
+    fn a_stop_that_is_decided_on_anew_says_how_the_generation_stands() {
+        let mut case = stopping();
+        case.task.stop_unsent = Some(id(&case));
+        case.task.stop_sent = None;
+        case.edit(|spec| spec.description = Some("x".to_owned()));
+        case.wait(16);
+        case.persist("stop/renew");
+        assert_eq!(case.status.observed_generation, case.generation);
+        assert_eq!(effect(&case.still("stop/send")), "Stop");
     }
 
     #[test]
