@@ -183,7 +183,7 @@ mod tests {
         case::{Case, effect, refusal, told},
     };
     use super::*;
-    use crate::api::job::DesiredState;
+    use crate::{api::job::DesiredState, flink::JobState};
 
     const CHECKPOINT: &str = "s3://b/checkpoints/chk-7";
     const SUSPENDING: &str = "Suspending/Suspended Ready=False Reconciling Running=True";

@@ -17,7 +17,7 @@ use crate::{
         state::{CheckpointRetention, Checkpointing, RestorePoint, RestoredFrom, Resume, StateKind, StateRecord},
         status::RunOutcome,
     },
-    flink::{JobId, is_same_place, one_spelling},
+    flink::{JobId, StatePath, is_same_place, one_spelling},
 };
 
 /// How often the checkpoints of a running job are read.

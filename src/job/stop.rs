@@ -591,7 +591,7 @@ mod tests {
                     case.state = Input::Pending;
                     hear(case, InProgress);
                 }),
-                "stop/waiting reads 5 s",
+                "stop/waiting reads writes 5 s",
             ),
             (
                 "under way for a minute, the savepoint is not complete",
