@@ -10,6 +10,7 @@ mod manifests;
 mod operator;
 mod script;
 mod show;
+mod stage;
 mod story;
 mod watch;
 

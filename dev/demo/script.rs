@@ -14,19 +14,14 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     Failure,
     arguments::Arguments,
-    cluster::Cluster,
-    flink::{Jar, Session},
-    manifests::{Examples, install_crds},
-    operator::Operator,
     show::{self, Show},
+    stage::Stage,
     story,
     watch::{Sight, Watch},
 };
 
 /// A start or an upgrade takes seconds; a busy machine may take longer.
 const STEP_WITHIN: Duration = Duration::from_secs(180);
-/// How long the demo's resources in somebody's cluster may take to be deleted.
-const CLEAN_WITHIN: Duration = Duration::from_secs(60);
 const TICK: Duration = Duration::from_millis(100);
 
 /// Plays the demo to its end, or until Ctrl-C.
@@ -63,69 +58,6 @@ fn on_interrupt() -> CancellationToken {
         }
     });
     token
-}
-
-/// All that runs. Dropped in this order: nobody is asked that has ended.
-struct Stage {
-    operator: Operator,
-    examples: Examples,
-    /// Whether Flink says where savepoints go. One of somebody else may not.
-    savepoints: bool,
-    _jar: Jar,
-    session: Session,
-    cluster: Cluster,
-}
-
-impl Stage {
-    async fn set(arguments: &Arguments, show: &mut Show) -> Result<Self, Failure> {
-        show.heading("Starting");
-        let (cluster, session) = tokio::try_join!(
-            Cluster::start(arguments.context.as_deref()),
-            Session::start(arguments.flink_url.as_ref())
-        )?;
-        let jar = session.example_jar().await?;
-        for (what, told) in [cluster.described(), session.described()] {
-            show.done(&what, &told);
-        }
-        let client = cluster.client().await?;
-        let kinds = install_crds(&client).await?;
-        show.done("CRDs", &kinds.join(", "));
-        let savepoints = session.keeps_savepoints().await?;
-        let examples = Examples::new(&client, &arguments.namespace, session.url(), &jar.url, savepoints)?;
-        examples.refuse_existing().await?;
-        let operator = Operator::start(arguments, &cluster, &session, &jar).await?;
-        show.done("Operator", "runs on this machine");
-        examples.write(&operator.directory().join("examples"))?;
-        Ok(Self {
-            operator,
-            examples,
-            savepoints,
-            _jar: jar,
-            session,
-            cluster,
-        })
-    }
-
-    /// The error with what the logs say.
-    fn explain(&self, error: &dyn std::error::Error) -> Failure {
-        let logs = self.session.logs();
-        let flink = logs.map_or_else(String::new, |logs| format!("\n\nFlink's logs are in {logs}"));
-        let (log, tail) = (self.operator.log(), self.operator.tail());
-        format!("{error}\n\nThe end of the operator's log {log}:\n{tail}{flink}").into()
-    }
-
-    /// Ends everything. In somebody's cluster the demo's resources are deleted first, while the operator runs.
-    async fn clear(self, show: &mut Show) -> Result<(), Failure> {
-        if matches!(self.cluster, Cluster::Own(_)) {
-            return Ok(());
-        }
-        show.line("Deleting the demo's job, savepoints and session …");
-        let late = "the demo's resources are not gone yet: remove them with `kubectl delete fsj,fsp,fses --all`, and \
-                    their finalizers where no operator runs";
-        tokio::time::timeout(CLEAN_WITHIN, self.examples.delete())
-            .await
-            .unwrap_or_else(|_| Err(late.into()))
-    }
 }
 
 /// The job's way through the demo.
