@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use super::{
     Effect, JobSeen, Observed, Plan, SUBMIT_GRACE, SUBMIT_WITHIN, Stop, StopAnswer, StopSeen, Wants,
     backoff::{after, stop_again},
+    change::{self, Change},
     decide, directory, end, follow, start, stopped,
     verdict::Verdict,
 };
@@ -20,6 +21,7 @@ use crate::{
         JobStatus, Phase, Reason,
         condition::ConditionStatus,
         intent::{CancelPurpose, StopIntent},
+        job::{DesiredState, UpgradeMode},
     },
     flink::{JobState, TriggerId, lies_under},
 };
@@ -309,7 +311,7 @@ fn failed(o: &Observed<'_>, intent: &StopIntent, job: &JobSeen, why: &str) -> Pl
 /// A failed stop waits for its next try, as long as it is asked for.
 fn pause(o: &Observed<'_>, intent: &StopIntent, job: &JobSeen, due: Timestamp) -> Plan {
     let edited = o.meta.generation != o.status.observed_generation;
-    if edited && !o.meta.deleting {
+    if (edited || !is_wanted(o, intent)) && !o.meta.deleting {
         // What is asked for now is decided anew; the failure of the last try is known.
         let mut status = o.status.clone();
         status.intent_mut().stop = None;
@@ -328,6 +330,19 @@ fn pause(o: &Observed<'_>, intent: &StopIntent, job: &JobSeen, due: Timestamp) -
         purpose(o, intent),
         intent.tries.saturating_add(1),
     )
+}
+
+/// Whether the spec still asks for it: it may have been edited while the last try was under way.
+fn is_wanted(o: &Observed<'_>, intent: &StopIntent) -> bool {
+    let accepted = o.status.accepted_spec.as_deref();
+    let by_purpose = match intent.purpose {
+        CancelPurpose::Suspend => o.spec.state == DesiredState::Suspended,
+        CancelPurpose::Upgrade => {
+            o.spec.state == DesiredState::Running && change::change(o.spec, accepted) == Change::Restart
+        }
+        CancelPurpose::Cancel | CancelPurpose::Delete | CancelPurpose::Stray => false,
+    };
+    by_purpose && o.spec.upgrade_mode == UpgradeMode::Savepoint
 }
 
 /// The cluster does not answer while a stop is under way.
@@ -356,7 +371,7 @@ mod tests {
     };
     use crate::{
         api::{
-            job::{DeletionPolicy, DeletionType, DesiredState, SavepointPolicy, UpgradeMode},
+            job::{DeletionPolicy, DeletionType, SavepointPolicy},
             status::RunOutcome,
         },
         job::{
@@ -596,7 +611,7 @@ mod tests {
             (
                 "under way for a minute, the savepoint is not complete",
                 hanging(Some("../other")),
-                "stop/waiting 5 s",
+                "stop/waiting writes 5 s",
             ),
             (
                 "under way for a minute, the savepoint is complete",
@@ -783,6 +798,28 @@ mod tests {
         case.persist("stop/intend");
         assert_ne!(id(&case), before);
         assert_eq!(effect(&case.still("stop/send")), "Stop");
+    }
+
+    #[test]
+    fn a_stop_that_failed_is_not_tried_again_when_it_was_taken_back_in_the_meantime() {
+        let back: [fn(&mut Case); 2] = [
+            |case| case.edit(|spec| spec.state = DesiredState::Running),
+            |case| case.edit(|spec| spec.upgrade_mode = UpgradeMode::Stateless),
+        ];
+        for (take_back, expected) in back.into_iter().zip(["follow/steady", "end/cancel"]) {
+            let mut case = stopping();
+            take_back(&mut case);
+            hear(&mut case, StopSeen::Failed("no".to_owned()));
+            case.confirmed = true;
+            case.persist("stop/failed");
+            let plan = case.settle();
+            assert_eq!(case.status.stop(), None, "{}", plan.rule);
+            assert!(
+                plan.rule == expected || expected == "end/cancel" && effect(&plan) == "Cancel",
+                "{}",
+                plan.rule
+            );
+        }
     }
 
     #[test]

@@ -89,7 +89,7 @@ fn every_kind_of_decision_is_tried() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 256, max_shrink_iters: 3000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { max_shrink_iters: 3000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn the_driver_comes_to_rest_within_eight_turns_and_is_silent_then(case in anything()) {

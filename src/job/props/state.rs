@@ -34,7 +34,7 @@ fn was_read_last(seen: &Case, stop: &StopIntent) -> bool {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 256, max_shrink_iters: 3000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { max_shrink_iters: 3000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn another_stop_is_decided_on_only_when_the_one_before_failed(case in anything()) {
