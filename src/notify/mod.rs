@@ -10,7 +10,7 @@
 //!   is a credential: of one in the spec the host is printed at the most, for one in a Secret the Secret's name.
 //! - **How fast.** Each host has a lane of its own in each namespace, with its own rate, few requests at once and a bounded
 //!   queue, so that a host that hangs or fails delays nobody else. A quarter of all requests at once is kept for hosts that
-//!   answer, and no namespace gets more than half of the rest. Resources have a rate as well. What is too much is dropped, the oldest first, and counted in
+//!   answer, and no namespace gets more than three quarters of the rest. Resources have a rate as well. What is too much is dropped, the oldest first, and counted in
 //!   `flinkjobs_notifications_total`.
 //! - **Retries.** Failed connections, 429 and 5xx are tried five times within about a minute; `Retry-After` is honoured.
 //!   Every other answer is final. What is given up is one line in the log.

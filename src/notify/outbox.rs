@@ -82,14 +82,14 @@ struct Slots {
 
 impl Slots {
     /// A quarter is kept for hosts that answer: those that hang cannot hold everything. Of the rest no namespace gets more
-    /// than half, however many hosts it names.
+    /// than three quarters, however many hosts it names.
     fn is_free(&self, slot: Slot, key: &LaneKey, all: usize) -> bool {
         let open = all - all / 4;
         let of_tenant = || self.tenants.get(key.namespace()).copied().unwrap_or_default();
         match slot {
             Slot::Lookup => self.lookup < LOOKUPS,
             Slot::Unproven => {
-                self.unproven < open && self.unproven + self.proven < all && of_tenant() < open.div_ceil(2)
+                self.unproven < open && self.unproven + self.proven < all && of_tenant() < (open * 3).div_ceil(4)
             }
             Slot::Proven => self.unproven + self.proven < all,
         }
@@ -519,13 +519,13 @@ mod tests {
         for n in 0..100 {
             ground.tell(&format!("https://slow{n}.example/"));
         }
-        assert_eq!(ground.sent().len(), 3, "half of three quarters");
+        assert_eq!(ground.sent().len(), 5, "three quarters of three quarters");
         for namespace in ["b", "c"] {
             for n in 0..100 {
                 ground.tell_from(namespace, &format!("https://slow{n}.example/"));
             }
         }
-        assert_eq!(ground.sent().len(), 3, "three quarters");
+        assert_eq!(ground.sent().len(), 1, "three quarters");
         for n in 2..9 {
             ground.tell(&format!("https://good.example/{n}"));
         }
