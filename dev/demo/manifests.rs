@@ -148,6 +148,9 @@ impl Examples {
             let name = savepoint.name_any();
             let params = PatchParams::default();
             savepoints.patch(&name, &params, &Patch::Merge(&with_files)).await?;
+            // The operator notes that there is something to do when it goes. One that goes before keeps its files.
+            let noted = |savepoint: Option<&Savepoint>| savepoint.is_none_or(|one| !one.finalizers().is_empty());
+            await_condition(savepoints.clone(), &name, noted).await?;
             delete(&savepoints, &name).await?;
         }
         while !left.is_empty() {
