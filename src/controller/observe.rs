@@ -37,6 +37,7 @@ pub(super) struct Inputs {
     seen: Input<Arc<StateSeen>>,
     savepoints: Input<Arc<Vec<SavepointKnown>>>,
     stored: Input<Option<String>>,
+    claimed_by: Option<String>,
     newest_savepoint: Option<RestorePoint>,
     savepoint_under_way: bool,
 }
@@ -95,6 +96,7 @@ impl Inputs {
             seen: memory.seen,
             savepoints: memory.savepoints,
             stored: memory.stored,
+            claimed_by: restorable::claimed_by(ctx, job),
             newest_savepoint,
             savepoint_under_way,
             status,
@@ -153,6 +155,7 @@ impl Inputs {
                 Input::Retrying(refusal) => Input::Retrying(refusal.clone()),
             },
             stored: self.stored.clone(),
+            claimed_by: self.claimed_by.as_deref(),
             newest_savepoint: self.newest_savepoint.clone(),
             savepoint_under_way: self.savepoint_under_way,
             namespace_terminating: self.namespace_terminating,

@@ -16,7 +16,7 @@ use crate::{
     api::{
         ConditionType, FlinkSessionJob, JobStatus, Reason, Savepoint, SavepointPhase, condition,
         intent::RestoreIntent,
-        job::LocalRef,
+        job::{LocalRef, RestoreFrom},
         state::{RestorePoint, StateKind},
     },
     flink::{UidHash, is_same_place},
@@ -133,6 +133,20 @@ pub(super) fn of_attempt(ctx: &Context, job: &FlinkSessionJob, status: &JobStatu
         .filter(|point| point.job_id.is_some() && point.job_id == status.job_id)
         .max_by(|one, other| (one.time, &one.path).cmp(&(other.time, &other.path)));
     (newest, under_way)
+}
+
+/// Another job that took over the files that this one names by their path.
+pub(super) fn claimed_by(ctx: &Context, job: &FlinkSessionJob) -> Option<String> {
+    let restore = job.spec.restore.as_ref()?;
+    let path = restore
+        .path
+        .as_deref()
+        .filter(|_| restore.from == Some(RestoreFrom::Named))?;
+    let namespace = job.metadata.namespace.as_deref().unwrap_or_default();
+    // No Savepoint has that name: jobs are looked up by the path alone.
+    let claimed_by = ctx.savepoint_index.usage(namespace, Some(path), "").claimed_by?;
+    let own = format!("FlinkSessionJob/{}", job.name_any());
+    (claimed_by != own).then_some(claimed_by)
 }
 
 fn point(savepoint: &Savepoint) -> Option<RestorePoint> {

@@ -250,6 +250,8 @@ pub struct Observed<'a> {
     /// The newest complete checkpoint that the store has of a lost job, by its path; None where it has none. Asked for by
     /// [`super::Wants::stored`]. Refused where the operator cannot read the store.
     pub stored: Input<Option<String>>,
+    /// Another job, as `KIND/NAME`, that took over the files at `spec.restore.path`.
+    pub claimed_by: Option<&'a str>,
     /// The newest Savepoint of the current attempt.
     pub newest_savepoint: Option<RestorePoint>,
     /// A Savepoint of this job is being taken right now: a stop would break it off.

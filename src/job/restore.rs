@@ -208,6 +208,15 @@ fn named(
         let message = format!("the job cannot be started from what spec.restore names: {why}");
         return Choice::Refused(Refusal::new(Reason::InvalidSpec, message));
     }
+    // A Savepoint says itself who claimed it.
+    let other = o.claimed_by.filter(|_| name.is_none());
+    if let Some(by) = other {
+        let message = format!(
+            "the files at {path} belong to {by}, which was started from them with claimMode: Claim, and may have deleted them. \
+             {CHOOSE}"
+        );
+        return Choice::Refused(Refusal::new(Reason::StateNotFound, message));
+    }
     if ledger::is_claimed(status, plain(path)) {
         let message = format!(
             "the files at {path} belong to an earlier run, which was started from them with claimMode: Claim; Flink may have \
@@ -719,6 +728,21 @@ mod tests {
             };
             assert_eq!(taken(&restoring(Case::new(), restore)), NAMED, "{path}");
         }
+    }
+
+    #[test]
+    fn what_another_job_claimed_is_not_taken_by_its_path() {
+        let mut case = restoring(Case::new(), named(None));
+        case.claimed_by = Some("FlinkSessionJob/other");
+        case.settle();
+        assert_eq!(
+            told(&case.status),
+            "Failed/StateNotFound Ready=False Stalled Running=False"
+        );
+        let message = &case.status.conditions[0].message;
+        assert!(message.contains("FlinkSessionJob/other"), "{message}");
+        case.claimed_by = None;
+        assert_eq!(taken(&case), NAMED);
     }
 
     #[test]

@@ -197,19 +197,20 @@ async fn files_that_a_job_claimed_are_never_started_from_again() {
         refused.conditions[0].message.contains("claimMode: Claim"),
         "{refused:?}"
     );
-    let restore = json!({ "from": "Named", "savepointRef": { "name": "one" } });
-    let other = next(&scene, "other", restore).await;
-    let refused = other
-        .reaches(Phase::Failed, Reason::StateNotFound, Kstatus::Failed)
-        .await;
-    assert!(
-        refused.conditions[0].message.contains("claimMode: Claim"),
-        "{refused:?}"
-    );
-    assert_eq!(
-        (owner.states().await, other.submissions().len()),
-        (vec!["RUNNING".to_owned()], 0)
-    );
+    let by_name = json!({ "from": "Named", "savepointRef": { "name": "one" } });
+    for (name, restore) in [("by-name", by_name), ("by-path", named(&path))] {
+        let other = next(&scene, name, restore).await;
+        let refused = other
+            .reaches(Phase::Failed, Reason::StateNotFound, Kstatus::Failed)
+            .await;
+        let told = &refused.conditions[0].message;
+        assert!(
+            told.contains("claimMode: Claim") || told.contains("FlinkSessionJob/owner"),
+            "{told}"
+        );
+        assert_eq!(other.submissions().len(), 0);
+    }
+    assert_eq!(owner.states().await, ["RUNNING"]);
     assert_eq!(Job::ledger_at(&scene).sources().len(), starts);
     scene.end().await;
 }

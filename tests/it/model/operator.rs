@@ -190,6 +190,7 @@ impl World {
             state,
             savepoints: Input::Ready(&savepoints),
             stored: Input::Refused(Refusal::new(Reason::StateUnknown, "nobody reads the store")),
+            claimed_by: None,
             newest_savepoint: None,
             savepoint_under_way: false,
             namespace_terminating: false,
