@@ -350,6 +350,12 @@ impl JobStatus {
         self.intent.as_ref().and_then(|intent| intent.stop.as_ref())
     }
 
+    /// Whether it was decided to end the job's run: with a savepoint, or by a cancellation.
+    #[must_use]
+    pub fn is_ending(&self) -> bool {
+        self.stop().is_some() || self.cancellation().is_some()
+    }
+
     /// The savepoint that is to become a resource.
     #[must_use]
     pub fn keep(&self) -> Option<&KeepIntent> {

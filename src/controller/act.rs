@@ -162,9 +162,9 @@ async fn send(
 pub(super) fn stop(ctx: &Shared, job: &Arc<FlinkSessionJob>, inputs: &Inputs, stop: Stop) {
     let Some(cluster) = inputs.followed.clone() else { return };
     let owner = inputs.owner;
-    ctx.memories.with(owner, |memory| {
+    let first = ctx.memories.with(owner, |memory| {
         memory.running = true;
-        memory.stop_unsent = None;
+        memory.stop_unsent.take() == Some(stop.trigger_id)
     });
     let not_after = not_after(stop.not_after);
     let (ctx, object) = (Arc::clone(ctx), reference(job));
@@ -172,7 +172,7 @@ pub(super) fn stop(ctx: &Shared, job: &Arc<FlinkSessionJob>, inputs: &Inputs, st
     tokio::spawn(async move {
         let answer = {
             let _turn = cluster.turn().await;
-            send_stop(&ctx, &cluster, &stop, not_after).await
+            send_stop(&ctx, &cluster, &stop, not_after, first).await
         };
         let word = match &answer {
             StopAnswer::Accepted => "accepted",
@@ -183,6 +183,10 @@ pub(super) fn stop(ctx: &Shared, job: &Arc<FlinkSessionJob>, inputs: &Inputs, st
         info!(resource = %object, job_id = %stop.job_id, trigger_id = %stop.trigger_id, directory = stop.directory, answer = word, "stops a job with a savepoint");
         ctx.memories.with(owner, |memory| {
             memory.running = false;
+            // Only while nothing of this stop has ever left this process.
+            if first && matches!(answer, StopAnswer::NotSent(_)) {
+                memory.stop_unsent = Some(stop.trigger_id);
+            }
             memory.stop_sent = Some((stop.trigger_id, Timestamp::now(), answer));
         });
         cluster.attend(owner);
@@ -192,9 +196,19 @@ pub(super) fn stop(ctx: &Shared, job: &Arc<FlinkSessionJob>, inputs: &Inputs, st
     });
 }
 
-async fn send_stop(ctx: &Context, cluster: &crate::registry::Cluster, stop: &Stop, not_after: Instant) -> StopAnswer {
+async fn send_stop(
+    ctx: &Context,
+    cluster: &crate::registry::Cluster,
+    stop: &Stop,
+    not_after: Instant,
+    first: bool,
+) -> StopAnswer {
     if let Some(refusal) = too_late(ctx, not_after) {
         return StopAnswer::NotSent(refusal);
+    }
+    if first && ctx.taking.is_of(stop.job_id) {
+        let message = "a Savepoint of the job is being taken";
+        return StopAnswer::NotSent(Refusal::new(Reason::InProgress, message));
     }
     let request = savepoint_request(stop.trigger_id, &stop.directory, stop.format);
     match cluster.client().stop_with_savepoint(stop.job_id, &request).await {

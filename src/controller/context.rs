@@ -11,6 +11,7 @@ use super::{
     permits::Permits,
     resolutions::Resolutions,
     savepoint::{self, SavepointMemory},
+    taking::Taking,
 };
 use crate::{
     api::{FlinkSession, FlinkSessionJob, Reason, Savepoint},
@@ -92,6 +93,8 @@ pub struct Context {
     pub savepoints: Store<Savepoint>,
     /// Which savepoints have to do with which jobs.
     pub(super) savepoint_index: savepoint::Index,
+    /// The requests for savepoints that are under way.
+    pub(super) taking: Taking,
 }
 
 impl Context {

@@ -30,6 +30,7 @@ mod session;
 mod state;
 mod stored;
 mod sweep;
+mod taking;
 mod told;
 mod turns;
 mod users;

@@ -11,7 +11,7 @@ use crate::{
     flink::{JarId, JobId, UidHash},
     job::{
         Cluster, ClusterView, Input, JobSeen, Meta, Observed, Program, Refusal, SavepointKnown, Session, StateSeen,
-        Task,
+        Task, UnderWay,
     },
     registry::{Cluster as Followed, Reach, SessionKey, State},
 };
@@ -39,7 +39,7 @@ pub(super) struct Inputs {
     stored: Input<Option<String>>,
     claimed_by: Option<String>,
     newest_savepoint: Option<RestorePoint>,
-    savepoint_under_way: bool,
+    savepoint_under_way: Option<UnderWay>,
 }
 
 impl Inputs {

@@ -20,7 +20,7 @@ use crate::{
         state::{RestorePoint, StateKind},
     },
     flink::{UidHash, is_same_place},
-    job::{Input, Refusal, SavepointKnown, SavepointStanding},
+    job::{Input, Refusal, SavepointKnown, SavepointStanding, UnderWay},
     kubernetes::{ApiError, within},
 };
 
@@ -117,17 +117,28 @@ fn standing(savepoint: &Savepoint) -> SavepointStanding {
 
 /// What the cache says of the Savepoints of a job's current attempt: the newest that is complete, and whether one is being
 /// taken.
-pub(super) fn of_attempt(ctx: &Context, job: &FlinkSessionJob, status: &JobStatus) -> (Option<RestorePoint>, bool) {
+pub(super) fn of_attempt(
+    ctx: &Context,
+    job: &FlinkSessionJob,
+    status: &JobStatus,
+) -> (Option<RestorePoint>, Option<UnderWay>) {
     let (namespace, name) = (job.namespace().unwrap_or_default(), job.name_any());
     let names = ctx.savepoint_index.of_job(&namespace, &name, "");
     let of_job: Vec<Arc<Savepoint>> = names
         .iter()
         .filter_map(|name| ctx.savepoints.get(&ObjectRef::new(name).within(&namespace)))
         .collect();
-    let taken = of_job
-        .iter()
-        .filter_map(|savepoint| savepoint.status.as_ref()?.triggered());
-    let under_way = taken.clone().any(|trigger| Some(trigger.job_id) == status.job_id);
+    let under_way = of_job.iter().filter_map(|savepoint| {
+        let trigger = savepoint.status.as_ref()?.triggered()?;
+        let owner = UidHash::of(savepoint.metadata.uid.as_deref().unwrap_or_default());
+        let unsent = || {
+            ctx.savepoint_memories
+                .with(owner, |memory| memory.is_unsent(trigger.trigger_id))
+        };
+        let how = || if unsent() { UnderWay::Intended } else { UnderWay::Asked };
+        (Some(trigger.job_id) == status.job_id).then(how)
+    });
+    let under_way = under_way.max();
     let points = of_job.iter().filter_map(|savepoint| point(savepoint));
     let newest = points
         .filter(|point| point.job_id.is_some() && point.job_id == status.job_id)

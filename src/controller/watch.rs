@@ -28,6 +28,7 @@ use super::{
     memory::Memories,
     permits::Permits,
     resolutions, savepoint, session, sweep,
+    taking::Taking,
     turns::{self, Turns},
 };
 use crate::{
@@ -106,6 +107,7 @@ pub async fn run(parts: Parts, shutdown: CancellationToken) {
         jobs: jobs.clone(),
         savepoints: savepoints.clone(),
         savepoint_index: savepoint::Index::default(),
+        taking: Taking::default(),
     });
     counts::count(&ctx);
     let concurrency = ctx.settings.concurrency;

@@ -10,7 +10,7 @@ pub(super) use words::{effect, told};
 
 use super::{
     Cluster, ClusterView, Effect, Input, JobSeen, Meta, Observed, Permit, Plan, Program, Refusal, RetryWindow,
-    SavepointKnown, Session, Slots, StateSeen, SubmitOutcome, Task, decide,
+    SavepointKnown, Session, Slots, StateSeen, SubmitOutcome, Task, UnderWay, decide,
 };
 use crate::{
     api::{
@@ -64,7 +64,7 @@ pub(super) struct Case {
     pub(super) stored: Input<Option<String>>,
     pub(super) claimed_by: Option<&'static str>,
     pub(super) newest_savepoint: Option<RestorePoint>,
-    pub(super) savepoint_under_way: bool,
+    pub(super) savepoint_under_way: Option<UnderWay>,
     pub(super) savepoint_directory: Option<&'static str>,
     pub(super) ineffective: Vec<String>,
     pub(super) prefixes: StatePrefixes,
@@ -124,7 +124,7 @@ impl Case {
             stored: Input::Refused(refusal(Reason::StateUnknown)),
             claimed_by: None,
             newest_savepoint: None,
-            savepoint_under_way: false,
+            savepoint_under_way: None,
             savepoint_directory: Some("s3://b/savepoints"),
             ineffective: Vec::new(),
             prefixes: StatePrefixes::default(),

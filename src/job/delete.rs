@@ -366,6 +366,7 @@ mod tests {
     use super::super::{
         RetryWindow, StopAnswer, StopSeen,
         SubmitOutcome::{NotSent, Unknown},
+        UnderWay,
         case::{Case, INSTALLATION, Reach, UID, effect, refusal, run, seen, told},
     };
     use super::*;
@@ -686,7 +687,7 @@ mod tests {
             ),
             (
                 "a Savepoint is being taken",
-                |case| case.savepoint_under_way = true,
+                |case| case.savepoint_under_way = Some(UnderWay::Asked),
                 "delete/may-still-run RemoveFinalizer",
             ),
             ("the stop is decided on", intend, "stop/send Stop"),

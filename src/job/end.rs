@@ -45,7 +45,10 @@ pub(super) fn cancel(
 
 /// Whether a savepoint can be taken of the job now.
 pub(super) fn takes_savepoint(o: &Observed<'_>, job: &JobSeen) -> bool {
-    job.takes_savepoints() && !o.savepoint_under_way && !directory::is_unexpanded(o) && directory::base(o).is_ok()
+    job.takes_savepoints()
+        && o.savepoint_under_way.is_none()
+        && !directory::is_unexpanded(o)
+        && directory::base(o).is_ok()
 }
 
 /// With a savepoint, as soon as one can be taken.
@@ -55,10 +58,8 @@ pub(super) fn savepoint(o: &Observed<'_>, status: JobStatus, job: &JobSeen, purp
                        then. To go on from its last checkpoint instead, set upgradeMode: LastState";
         return wait(o, status, job, purpose, message);
     }
-    if o.savepoint_under_way {
-        let message =
-            "a Savepoint of the job is being taken, which a stop would break off; the job is stopped after it";
-        return wait(o, status, job, purpose, message);
+    if o.savepoint_under_way.is_some() {
+        return wait(o, status, job, purpose, stop::AFTER_SAVEPOINT);
     }
     if directory::is_unexpanded(o) {
         let wants = Wants {
@@ -179,7 +180,7 @@ pub(super) fn refuse(
 #[cfg(test)]
 mod tests {
     use super::super::{
-        Next,
+        Next, UnderWay,
         case::{Case, effect, refusal, told},
     };
     use super::*;
@@ -240,7 +241,7 @@ mod tests {
             (
                 "Savepoint, another one is being taken",
                 with(suspending(UpgradeMode::Savepoint), |case| {
-                    case.savepoint_under_way = true;
+                    case.savepoint_under_way = Some(UnderWay::Asked);
                 }),
                 waits,
             ),
@@ -345,14 +346,14 @@ mod tests {
             spec.upgrade_mode = UpgradeMode::Savepoint;
             spec.job.args.clear();
         });
-        case.savepoint_under_way = true;
+        case.savepoint_under_way = Some(UnderWay::Asked);
         case.persist("end/waits");
         assert_eq!(
             told(&case.status),
             "Restarting/Upgrading Ready=False Reconciling Running=True"
         );
         assert_eq!(case.status.pending_change, Some(PendingChange::Restart));
-        case.savepoint_under_way = false;
+        case.savepoint_under_way = None;
         case.persist("stop/intend");
         assert_eq!(case.status.stop().unwrap().purpose, CancelPurpose::Upgrade);
         let mut case = suspending(UpgradeMode::Savepoint);

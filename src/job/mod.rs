@@ -50,6 +50,7 @@ pub use decide::decide;
 pub use ledger::READ_STATE;
 pub use observed::{
     Cluster, ClusterView, Input, JobSeen, Meta, Observed, Permit, RetryWindow, Session, Slots, SubmitOutcome, Task,
+    UnderWay,
 };
 pub use plan::{Effect, Next, Note, NoteKind, Plan, Stop, Submission, Wants};
 pub use program::{Program, Refusal};

@@ -63,6 +63,15 @@ impl JobSeen {
     }
 }
 
+/// How far a Savepoint of a job is that is being taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum UnderWay {
+    /// It was decided on, and Flink has not been asked: it gives way to a stop.
+    Intended,
+    /// Flink was asked for it, as far as anybody knows.
+    Asked,
+}
+
 /// For how long a submission of one JobID and jar id may be repeated on one JobManager process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum RetryWindow {
@@ -254,8 +263,8 @@ pub struct Observed<'a> {
     pub claimed_by: Option<&'a str>,
     /// The newest Savepoint of the current attempt.
     pub newest_savepoint: Option<RestorePoint>,
-    /// A Savepoint of this job is being taken right now: a stop would break it off.
-    pub savepoint_under_way: bool,
+    /// A Savepoint of this job is being taken right now: a stop would break it off, or hang beside it.
+    pub savepoint_under_way: Option<UnderWay>,
     /// The namespace is being deleted.
     pub namespace_terminating: bool,
     /// Configuration keys of the spec that cannot take effect for a session job.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::{
-    Effect, JobSeen, Observed, Plan, SUBMIT_GRACE, SUBMIT_WITHIN, Stop, StopAnswer, StopSeen, Wants,
+    Effect, JobSeen, Observed, Plan, SUBMIT_GRACE, SUBMIT_WITHIN, Stop, StopAnswer, StopSeen, UnderWay, Wants,
     backoff::{after, stop_again},
     change::{self, Change},
     decide, directory, end, follow, start, stopped,
@@ -31,6 +31,10 @@ const ASK: Duration = Duration::from_secs(5);
 
 /// A stop that takes longer than this is looked for among the completed savepoints: a job can hang after its savepoint.
 const HANGS: Duration = Duration::from_secs(60);
+
+/// What people read of a job that is to be stopped while a savepoint of it is being taken.
+pub(super) const AFTER_SAVEPOINT: &str =
+    "a Savepoint of the job is being taken, which a stop would break off; the job is stopped after it";
 
 /// After so many failed tries people are told that somebody has to act.
 const TRIES: i32 = 3;
@@ -161,7 +165,7 @@ fn under_way(o: &Observed<'_>, intent: &StopIntent, job: &JobSeen) -> Plan {
         Some((_, StopSeen::Failed(_) | StopSeen::TooEarly | StopSeen::Unknown)) if !job.is_live() => {
             stopped::ended(o, intent, job)
         }
-        Some((at, StopSeen::Unknown)) => send(o, intent, job, at),
+        Some((at, StopSeen::Unknown)) => send(o, intent, job, Some(at)),
         Some((at, StopSeen::InProgress | StopSeen::NotAsked(_) | StopSeen::Failed(_) | StopSeen::TooEarly)) => {
             waiting(o, intent, job, at)
         }
@@ -177,7 +181,7 @@ fn send_or_ask(o: &Observed<'_>, intent: &StopIntent, job: &JobSeen) -> Plan {
     }
     let sent = o.task.stop_sent.as_ref().filter(|(id, ..)| *id == intent.trigger_id);
     match sent {
-        Some((_, at, StopAnswer::NotSent(_))) => send(o, intent, job, *at),
+        Some((_, at, StopAnswer::NotSent(_))) => send(o, intent, job, Some(*at)),
         Some((.., StopAnswer::Refused(refusal))) => lives_on(o, intent, job, Some(&refusal.message)),
         Some((_, at, StopAnswer::Accepted)) => {
             let due = after(*at, ASK);
@@ -186,20 +190,22 @@ fn send_or_ask(o: &Observed<'_>, intent: &StopIntent, job: &JobSeen) -> Plan {
             }
             Plan::keep("stop/ask", o.status).want(ask()).at(after(o.now, ASK))
         }
-        None if o.task.stop_unsent == Some(intent.trigger_id) => send(o, intent, job, intent.decided),
+        None if o.task.stop_unsent == Some(intent.trigger_id) => send(o, intent, job, None),
         // No answer came, or another process wrote it down: ask before it is sent again.
         Some((.., StopAnswer::Unknown(_))) | None => Plan::keep("stop/ask", o.status).want(ask()).at(after(o.now, ASK)),
     }
 }
 
-/// Sends the request, for the first time or again, under its one id.
-fn send(o: &Observed<'_>, intent: &StopIntent, job: &JobSeen, last: Timestamp) -> Plan {
+/// Sends the request, for the first time or again, under its one id. `last` is when it was tried last.
+fn send(o: &Observed<'_>, intent: &StopIntent, job: &JobSeen, last: Option<Timestamp>) -> Plan {
     if o.task.running {
         return Plan::keep("stop/in-flight", o.status).want(attention());
     }
-    let first = o.task.stop_unsent == Some(intent.trigger_id);
-    let due = after(last, ASK);
-    if !first && o.now < due {
+    let unsent = o.task.stop_unsent == Some(intent.trigger_id);
+    if unsent && o.savepoint_under_way == Some(UnderWay::Asked) {
+        return give_way(o, intent);
+    }
+    if let Some(due) = last.map(|last| after(last, ASK)).filter(|due| o.now < *due) {
         return Plan::keep("stop/pause", o.status).want(attention()).at(due);
     }
     if !job.takes_savepoints() {
@@ -224,6 +230,15 @@ fn send(o: &Observed<'_>, intent: &StopIntent, job: &JobSeen, last: Timestamp) -
             not_after: after(intent.decided, SUBMIT_WITHIN),
         })))
         .want(attention())
+}
+
+/// A Savepoint was first: this stop has not left, and is decided on anew after it. A savepoint that was decided on at the same
+/// time, and has not left either, gives way itself.
+fn give_way(o: &Observed<'_>, intent: &StopIntent) -> Plan {
+    let mut status = o.status.clone();
+    status.intent_mut().stop = None;
+    describe(o, &mut status, purpose(o, intent), AFTER_SAVEPOINT);
+    Plan::with("stop/gives-way", status).want(attention())
 }
 
 /// It is under way as far as Flink says.
@@ -464,9 +479,38 @@ mod tests {
             })
         };
         let unknown = || StopAnswer::Unknown(no());
+        let answered_beside = || {
+            when(|case| {
+                sent(case, StopAnswer::Accepted);
+                case.savepoint_under_way = Some(UnderWay::Asked);
+            })
+        };
         let rows: Vec<(&str, Case, &str)> = vec![
             ("not sent yet", unsent(|_| {}), "stop/send Stop"),
             ("under way", unsent(|case| case.task.running = true), "stop/in-flight"),
+            (
+                "not sent yet, Flink was asked for a savepoint",
+                unsent(|case| case.savepoint_under_way = Some(UnderWay::Asked)),
+                "stop/gives-way writes",
+            ),
+            (
+                "not sent yet, a savepoint was decided on",
+                unsent(|case| case.savepoint_under_way = Some(UnderWay::Intended)),
+                "stop/send Stop",
+            ),
+            (
+                "sent, Flink was asked for a savepoint",
+                answered_beside(),
+                "stop/accepted 5 s",
+            ),
+            (
+                "did not leave, a moment ago",
+                unsent(|case| {
+                    let not_sent = StopAnswer::NotSent(no());
+                    case.task.stop_sent = Some((id(case), case.now, not_sent));
+                }),
+                "stop/pause 5 s",
+            ),
             (
                 "sent, and the answer is awaited",
                 unsent(|case| {

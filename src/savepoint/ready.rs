@@ -44,9 +44,8 @@ pub(super) fn ready<'o>(o: &'o Observed<'o>) -> Readiness<'o> {
         let message = "the job is being deleted; nothing is taken";
         return Readiness::Over(Refusal::new(Reason::Cancelled, message));
     }
-    let ending = job.status.stop().is_some() || job.status.cancellation().is_some();
     match job.status.live_run() {
-        Some(run) if !ending => running(o, job, run.job_id),
+        Some(run) if !job.status.is_ending() => running(o, job, run.job_id),
         Some(_) | None => by_phase(job),
     }
 }

@@ -198,8 +198,7 @@ fn lost(o: &Observed<'_>, trigger: &TriggerIntent, cluster: &Cluster<'_>, polled
 
 /// The job is being stopped or cancelled.
 fn is_ending(o: &Observed<'_>) -> bool {
-    let status = o.job().map(|job| job.status);
-    status.is_none_or(|status| status.stop().is_some() || status.cancellation().is_some())
+    o.job().is_none_or(|job| job.status.is_ending())
 }
 
 /// A complete savepoint in a job's history whose path is one of these.

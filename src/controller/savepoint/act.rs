@@ -16,7 +16,7 @@ use tracing::{debug, info};
 
 use super::observe::Inputs;
 use crate::{
-    api::{Reason, Savepoint},
+    api::{FlinkSessionJob, Reason, Savepoint},
     controller::{
         act::{NoReply, effect_of, not_after, refusal, savepoint_request, too_late},
         context::{API_DEADLINE, Context, Shared},
@@ -50,12 +50,22 @@ pub(super) fn trigger(ctx: &Shared, savepoint: &Arc<Savepoint>, inputs: &Inputs,
     });
     let not_after = not_after(request.intent.not_after);
     let (ctx, object) = (Arc::clone(ctx), ObjectRef::from_obj(savepoint.as_ref()));
+    let job = savepoint.spec.job().map(ToOwned::to_owned);
     let task = ctx.metrics.task();
     tokio::spawn(async move {
-        let outcome = {
-            let _turn = cluster.turn().await;
-            send(&ctx, &cluster, &request, not_after).await
+        let outcome = match may_be_taken(&ctx, &object, job.as_deref(), &request).await {
+            Ok(()) => {
+                let _turn = cluster.turn().await;
+                send(&ctx, &cluster, &request, not_after).await
+            }
+            Err(refusal) => TriggerOutcome::NotSent(refusal),
         };
+        match outcome {
+            TriggerOutcome::NotSent(_) | TriggerOutcome::Refused(_) => ctx.taking.ended(request.intent.job_id, id),
+            TriggerOutcome::Accepted | TriggerOutcome::OtherTrigger | TriggerOutcome::Unknown(_) => {
+                ctx.taking.note(request.intent.job_id, id);
+            }
+        }
         let word = match &outcome {
             TriggerOutcome::Accepted => "accepted",
             TriggerOutcome::OtherTrigger => "accepted under another id",
@@ -76,6 +86,33 @@ pub(super) fn trigger(ctx: &Shared, savepoint: &Arc<Savepoint>, inputs: &Inputs,
         drop(task);
         let _ = ctx.wake.savepoints.send(object);
     });
+}
+
+/// Whether nobody has decided to end the job: Flink would complete the savepoint, and let a stop wait until it times out.
+/// Asked after the intent was written, and noted for stops that are decided on from now on.
+async fn may_be_taken(
+    ctx: &Context,
+    savepoint: &ObjectRef<Savepoint>,
+    job: Option<&str>,
+    request: &TriggerRequest,
+) -> Result<(), Refusal> {
+    ctx.taking.note(request.intent.job_id, request.intent.trigger_id);
+    let namespace = savepoint.namespace.as_deref().unwrap_or_default();
+    let jobs: Api<FlinkSessionJob> = Api::namespaced(ctx.client.clone(), namespace);
+    let found = within(
+        API_DEADLINE,
+        "get FlinkSessionJob",
+        jobs.get_opt(job.unwrap_or_default()),
+    );
+    let found = found
+        .await
+        .map_err(|error| Refusal::new(Reason::WaitingForCluster, error.to_string()))?;
+    let ending = found.is_some_and(|job| job.status.is_some_and(|status| status.is_ending()));
+    if ending {
+        let message = "the job is being stopped or cancelled; the savepoint is taken when it runs again";
+        return Err(Refusal::new(Reason::Restarting, message));
+    }
+    Ok(())
 }
 
 async fn send(ctx: &Context, cluster: &Cluster, request: &TriggerRequest, not_after: Instant) -> TriggerOutcome {

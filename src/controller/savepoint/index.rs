@@ -304,8 +304,7 @@ fn of_job(job: &FlinkSessionJob, touch: &Touch) -> u64 {
     (&meta.uid, meta.generation, meta.deletion_timestamp.is_some(), touch).hash(&mut hasher);
     if let Some(status) = &job.status {
         let run = status.live_run().map(|run| run.job_id);
-        let ending = status.stop().is_some() || status.cancellation().is_some();
-        (status.observed_generation, status.phase, run, ending).hash(&mut hasher);
+        (status.observed_generation, status.phase, run, status.is_ending()).hash(&mut hasher);
     }
     hasher.finish()
 }

@@ -73,3 +73,10 @@ pub struct SavepointMemory {
     /// What could not be stored as it was decided.
     pub(super) unstored: Option<UnstoredOf<Savepoint>>,
 }
+
+impl SavepointMemory {
+    /// Whether this trigger was written down by this process, and never sent.
+    pub(in crate::controller) fn is_unsent(&self, trigger_id: TriggerId) -> bool {
+        self.unsent == Some(trigger_id)
+    }
+}

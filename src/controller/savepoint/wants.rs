@@ -117,6 +117,9 @@ fn outcome(wish: Wish, inputs: &Inputs) {
                 Err(refusal(&error))
             }
         };
+        if matches!(told, Ok(Told::Completed { .. } | Told::Failed(_))) {
+            wish.ctx.taking.ended(trigger.job_id, trigger.trigger_id);
+        }
         wish.remember(|memory| {
             memory.open.remove(&Question::Outcome);
             if memory.requests != requests {

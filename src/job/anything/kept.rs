@@ -6,7 +6,7 @@ use proptest::{collection::vec, option, prelude::*};
 
 use super::{
     super::{
-        SavepointKnown, SavepointStanding, StateSeen, StopAnswer, StopSeen, Task,
+        SavepointKnown, SavepointStanding, StateSeen, StopAnswer, StopSeen, Task, UnderWay,
         case::{Case, seen as listed},
     },
     input,
@@ -182,7 +182,8 @@ pub(super) fn task(task: Any<Task>) -> Any<Task> {
     (task, option::weighted(0.5, trigger()), sent, heard, kept, scheduled)
         .prop_map(|(task, stop_unsent, stop_sent, stop_seen, kept, scheduled)| Task {
             scheduled,
-            stop_sent: stop_sent.filter(|(id, ..)| stop_unsent != Some(*id)),
+            stop_sent: stop_sent
+                .filter(|(id, _, answer)| stop_unsent != Some(*id) || matches!(answer, StopAnswer::NotSent(_))),
             stop_unsent,
             stop_seen,
             kept,
@@ -244,7 +245,7 @@ pub(super) fn told(case: Case) -> Any<Case> {
     let inputs = (
         input(seen(case.status.job_id)),
         input(vec(savepoint(), 0..3)),
-        rarely(false, Just(true)),
+        rarely(None, one(&[UnderWay::Intended, UnderWay::Asked]).prop_map(Some)),
         rarely(Some("s3://b/savepoints"), Just(None)),
         one(&[None, Some(JobState::Running), Some(JobState::Finished)]),
         input(option::of(path())),

@@ -3,7 +3,8 @@
 use proptest::prelude::*;
 
 use super::super::{
-    Effect, Input, JobSeen, SUBMIT_WITHIN, StopAnswer, StopSeen, anything::anything, backoff::after, case::Case, change,
+    Effect, Input, JobSeen, SUBMIT_WITHIN, StopAnswer, StopSeen, UnderWay, anything::anything, backoff::after,
+    case::Case, change,
 };
 use super::{deeds, is_up, listed, live_run, submission, turns};
 use crate::{
@@ -52,7 +53,9 @@ proptest! {
             let Some(stop) = seen.status.stop().filter(|_| plan.status.stop().is_none()) else { continue };
             let of_live_run = live_run(&seen.status) == Some(stop.job_id);
             let unsent = seen.task.stop_unsent == Some(stop.trigger_id) && is_up(&seen) && seen.confirmed;
+            let gives_way = seen.task.stop_unsent == Some(stop.trigger_id) && seen.savepoint_under_way == Some(UnderWay::Asked);
             let known = has_savepoint(&plan.status, stop) || stop.due.is_some() || was_read_last(&seen, stop) || unsent;
+            let known = known || gives_way;
             let told = plan.status.resume() == Some(Resume::Unknown);
             let cancelled = seen.status.cancellation().is_some();
             prop_assert!(known || told || cancelled || !of_live_run, "{}", plan.rule);

@@ -192,7 +192,7 @@ impl World {
             stored: Input::Refused(Refusal::new(Reason::StateUnknown, "nobody reads the store")),
             claimed_by: None,
             newest_savepoint: None,
-            savepoint_under_way: false,
+            savepoint_under_way: None,
             namespace_terminating: false,
             ineffective: &[],
             prefixes: &StatePrefixes::default(),
