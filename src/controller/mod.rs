@@ -8,6 +8,7 @@
 
 mod act;
 mod allowed;
+mod changes;
 mod claims;
 mod context;
 mod counts;

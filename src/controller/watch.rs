@@ -1,30 +1,26 @@
-//! Watch streams, caches and queues.
+//! The controllers: what wakes them, and how they are run.
 
 use std::{sync::Arc, time::Duration};
 
-use futures::{Stream, StreamExt, TryStreamExt, future, stream};
+use futures::{Stream, StreamExt, TryStreamExt, future};
 use kube::{
-    Api, Client, Resource, ResourceExt,
+    Api, Client, ResourceExt,
     runtime::{
-        WatchStreamExt,
         controller::{Action, Controller},
-        predicates,
         reflector::{self, ObjectRef},
-        utils::Predicate,
-        watcher,
     },
 };
-use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-use tracing::warn;
 
 use super::{
+    changes::{changes, triggers, woken},
     claims::Claims,
     context::{Context, Settings, Shared},
     counts,
     drive::{self, Driven},
     jars::Jars,
+    listing::{Listing, Seen},
     memory::Memories,
     permits::Permits,
     resolutions, savepoint, session, sweep,
@@ -123,9 +119,9 @@ pub async fn run(parts: Parts, shutdown: CancellationToken) {
     let job_triggers = triggers(job_changes, |job: &FlinkSessionJob| {
         job.status.as_ref().is_none_or(|s| s.job_id.is_none())
     });
-    let sessions_of = Arc::clone(&ctx);
+    let (sessions_of, listing) = (Arc::clone(&ctx), Listing::default());
     let session_changes = changes(Api::<FlinkSession>::all(parts.client.clone()), sessions_writer)
-        .inspect_ok(move |event| wake_jobs_of(&sessions_of, event));
+        .inspect_ok(move |event| listing.apply(event, |seen| wake_jobs_of(&sessions_of, seen)));
     let session_triggers = triggers(session_changes, |session: &FlinkSession| {
         session.status.as_ref().is_none_or(|s| s.phase.is_none())
     });
@@ -274,68 +270,14 @@ fn logged<E: std::error::Error>(kind: &str, error: Option<E>) {
     }
 }
 
-type Change<K> = Result<watcher::Event<K>, watcher::Error>;
-
-/// The watch of a kind, kept in a cache. Nobody needs managed fields, and they are half of an object.
-fn changes<K>(api: Api<K>, writer: reflector::store::Writer<K>) -> impl Stream<Item = Change<K>>
-where
-    K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + DeserializeOwned + Send + Sync + 'static,
-{
-    let mut told = std::time::Instant::now().checked_sub(Duration::from_secs(3600));
-    watcher(api, watcher::Config::default())
-        .default_backoff()
-        .modify(|object| {
-            object.managed_fields_mut().clear();
-            object
-                .annotations_mut()
-                .remove("kubectl.kubernetes.io/last-applied-configuration");
-        })
-        .reflect(writer)
-        .inspect_err(move |error| {
-            if told.is_none_or(|told| told.elapsed() > Duration::from_secs(60)) {
-                warn!(kind = %K::kind(&()), %error, "the watch failed and is taken up again");
-                told = Some(std::time::Instant::now());
-            }
-        })
-}
-
-/// What of a watch wakes the reconcile: not our own status writes, but a status that somebody emptied (`blank`).
-fn triggers<K>(
-    changes: impl Stream<Item = Change<K>>,
-    blank: impl Fn(&K) -> bool + Send + 'static,
-) -> impl Stream<Item = Result<K, watcher::Error>>
-where
-    K: Resource<DynamicType = ()> + Clone + 'static,
-{
-    let state = move |object: &K| {
-        let deleting = object.meta().deletion_timestamp.is_some();
-        Some(u64::from(deleting) << 1 | u64::from(blank(object)))
-    };
-    let relevant = predicates::generation.combine(predicates::finalizers).combine(state);
-    changes
-        .applied_objects()
-        .predicate_filter(relevant, kube::runtime::PredicateConfig::default())
-}
-
-/// A queue as a stream.
-fn woken<T: Send + 'static>(queue: mpsc::UnboundedReceiver<T>) -> impl Stream<Item = T> + Send {
-    stream::unfold(queue, |mut queue| async move {
-        queue.recv().await.map(|item| (item, queue))
-    })
-}
-
 /// A session came, changed or went: its jobs look again.
-fn wake_jobs_of(ctx: &Context, event: &watcher::Event<FlinkSession>) {
-    let session = match event {
-        watcher::Event::Apply(session) | watcher::Event::Delete(session) | watcher::Event::InitApply(session) => {
-            session
-        }
-        watcher::Event::Init | watcher::Event::InitDone => return,
-    };
-    let key = SessionKey::new(&session.namespace().unwrap_or_default(), &session.name_any());
-    if let watcher::Event::Delete(_) = event {
-        ctx.registry.forget(&key);
-    } else {
-        ctx.registry.wake_jobs(&key, None);
+fn wake_jobs_of(ctx: &Context, seen: Seen<'_, FlinkSession>) {
+    match seen {
+        Seen::There { object, .. } => ctx.registry.wake_jobs(&key_of(&ObjectRef::from_obj(object)), None),
+        Seen::Gone(object) => ctx.registry.forget(&key_of(&object)),
     }
+}
+
+fn key_of(session: &ObjectRef<FlinkSession>) -> SessionKey {
+    SessionKey::new(session.namespace.as_deref().unwrap_or_default(), &session.name)
 }

@@ -16,6 +16,7 @@ mod lost_status;
 mod meddling;
 mod orphans;
 mod plans;
+mod relist;
 mod savepoints;
 mod steady;
 mod stored;

@@ -23,6 +23,7 @@ mod serve;
 mod trace;
 
 use std::{
+    collections::HashMap,
     fs, io,
     net::{Ipv4Addr, SocketAddr},
     path::Path,
@@ -60,6 +61,23 @@ pub enum Error {
 
 crate::debug_as_display!(Error);
 
+/// What becomes of watches.
+#[derive(Debug, Default)]
+struct Watches {
+    /// They stand still.
+    stalled: bool,
+    /// How often those of a kind, by its plural, have been ended.
+    ended: HashMap<String, u64>,
+}
+
+impl Watches {
+    /// How often the watches of what this path lists have been ended.
+    fn ended(&self, path: &str) -> u64 {
+        let plural = path.rsplit('/').next().unwrap_or_default();
+        self.ended.get(plural).copied().unwrap_or_default()
+    }
+}
+
 struct Shared {
     /// The server, without a slash at the end.
     upstream: String,
@@ -68,8 +86,7 @@ struct Shared {
     namespace: Option<String>,
     writes: Mutex<Vec<Write>>,
     reads: Mutex<Vec<Read>>,
-    /// Whether watches stand still.
-    stalled: watch::Sender<bool>,
+    watches: watch::Sender<Watches>,
     gates: Gates,
 }
 
@@ -113,7 +130,7 @@ impl Proxy {
             namespace,
             writes: Mutex::default(),
             reads: Mutex::default(),
-            stalled: watch::Sender::new(false),
+            watches: watch::Sender::default(),
             gates: Gates::default(),
         });
         let stop = CancellationToken::new();
@@ -160,7 +177,14 @@ impl Proxy {
 
     /// Holds back what watches tell from now on, as a connection does that has silently died; or no longer.
     pub fn stall_watches(&self, stalled: bool) {
-        self.shared.stalled.send_replace(stalled);
+        self.shared.watches.send_modify(|watches| watches.stalled = stalled);
+    }
+
+    /// Ends the watches of a kind, given by its plural, with the words of an API server that has forgotten the version they
+    /// started at. What they held back is lost: who wants to know it lists anew.
+    pub fn expire_watches(&self, plural: &str) {
+        let end = |watches: &mut Watches| *watches.ended.entry(plural.to_owned()).or_default() += 1;
+        self.shared.watches.send_modify(end);
     }
 }
 

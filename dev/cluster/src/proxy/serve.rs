@@ -3,7 +3,7 @@
 use std::{pin::Pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use futures::{Stream, StreamExt, stream};
+use futures::{Stream, StreamExt, TryStreamExt, stream};
 use http_body_util::{BodyExt, StreamBody};
 use hyper::{
     Method, Request, Response, StatusCode,
@@ -13,17 +13,21 @@ use hyper::{
 };
 use hyper_util::rt::TokioIo;
 use jiff::Timestamp;
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::watch};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Shared,
+    Shared, Watches,
     gate::{Moment, Stop, Verdict},
     trace::{Read, Write},
 };
 
 /// The time in which an answer that was written reaches its reader.
 const READ_WITHIN: Duration = Duration::from_millis(2);
+
+/// The last event of a watch that starts at a version which the API server does not remember, of API server 1.36.
+const EXPIRED: &[u8] = br#"{"type":"ERROR","object":{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"too old resource version: 1 (2)","reason":"Expired","code":410}}
+"#;
 
 /// Ends a connection without an answer.
 #[derive(Debug, thiserror::Error)]
@@ -151,18 +155,40 @@ async fn read(shared: &Shared, request: Forwarded) -> Answer {
     if let Some(read) = shared.reads.lock().get_mut(number) {
         read.status = Some(status.as_u16());
     }
-    let stalled = watch.then(|| shared.stalled.subscribe());
-    let chunks = reply.bytes_stream().then(move |chunk| {
-        let stalled = stalled.clone();
+    let chunks = reply.bytes_stream().map_err(|_| Closed);
+    let chunks: Chunks = if watch {
+        Box::pin(watched(shared.watches.subscribe(), request.path, chunks).map_ok(Frame::data))
+    } else {
+        Box::pin(chunks.map_ok(Frame::data))
+    };
+    Ok(response(status, &headers, chunks))
+}
+
+/// What a watch tells, until it is ended.
+fn watched(
+    watches: watch::Receiver<Watches>,
+    path: String,
+    chunks: impl Stream<Item = Result<Bytes, Closed>> + Send + 'static,
+) -> impl Stream<Item = Result<Bytes, Closed>> + Send {
+    let begun = watches.borrow().ended(&path);
+    let (mut ending, last) = (watches.clone(), watches.clone());
+    let told = chunks.then(move |chunk| {
+        let mut watches = watches.clone();
         async move {
-            if let Some(mut stalled) = stalled {
-                // Fails when the proxy is gone, and then nothing is held any more.
-                let _ = stalled.wait_for(|stalled| !stalled).await;
-            }
-            chunk.map(Frame::data).map_err(|_| Closed)
+            // Fails when the proxy is gone, and then nothing is held any more.
+            let _ = watches.wait_for(|watches| !watches.stalled).await;
+            chunk
         }
     });
-    Ok(response(status, &headers, Box::pin(chunks)))
+    let of = path.clone();
+    let ended = async move {
+        if ending.wait_for(|watches| watches.ended(&of) > begun).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    };
+    let word = async move { (last.borrow().ended(&path) > begun).then_some(Ok(Bytes::from_static(EXPIRED))) };
+    told.take_until(ended)
+        .chain(stream::once(word).filter_map(std::future::ready))
 }
 
 async fn write(shared: &Shared, request: Forwarded) -> Answer {
