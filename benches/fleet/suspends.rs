@@ -212,6 +212,15 @@ fn neighbours(table: &mut Table, name: &str, others: &Others, seen: &Seen) {
         format!("{half:.2} / {most:.2} / {last:.2} s, n = {}", running.len()),
         Some((last, 2.0)),
     );
+    let heard = |(name, created): &(String, Instant)| seen.first(name).map(|at| seconds(*created, at));
+    let mut heard: Vec<f64> = others.created.iter().filter_map(heard).collect();
+    let last = percentile(&mut heard, 100);
+    table.row(
+        name,
+        "… of these, until the API server tells a watch of the new job, worst",
+        format!("{last:.2} s"),
+        None,
+    );
     let mut failed = Others::took(&others.failed, Phase::Failed, seen);
     let last = percentile(&mut failed, 100);
     table.row(

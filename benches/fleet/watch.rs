@@ -20,6 +20,7 @@ use crate::world::World;
 /// What was seen so far.
 #[derive(Default)]
 pub struct Seen {
+    first: HashMap<String, Instant>,
     phases: HashMap<(String, Phase), Instant>,
     /// The jobs with a Savepoint that is complete, and when the first of them was seen.
     kept: HashMap<String, Instant>,
@@ -27,6 +28,11 @@ pub struct Seen {
 }
 
 impl Seen {
+    /// When a job was first seen at all: the operator hears of it no earlier.
+    pub fn first(&self, job: &str) -> Option<Instant> {
+        self.first.get(job).copied()
+    }
+
     /// When a job was first seen in a phase.
     pub fn phase(&self, job: &str, phase: Phase) -> Option<Instant> {
         self.phases.get(&(job.to_owned(), phase)).copied()
@@ -99,6 +105,7 @@ impl Watching {
 fn job_is(seen: &mut Seen, job: &FlinkSessionJob) {
     let name = job.name_any();
     let version = job.resource_version().unwrap_or_default();
+    seen.first.entry(name.clone()).or_insert_with(Instant::now);
     seen.versions.entry(name.clone()).or_default().insert(version);
     if let Some(phase) = job.status.as_ref().and_then(|status| status.phase) {
         seen.phases.entry((name, phase)).or_insert_with(Instant::now);
