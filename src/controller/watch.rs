@@ -127,8 +127,11 @@ pub async fn run(parts: Parts, shutdown: CancellationToken) {
     });
 
     let index = Arc::clone(&ctx);
-    let savepoint_changes = changes(Api::<Savepoint>::all(parts.client.clone()), savepoints_writer)
-        .inspect_ok(move |event| wake_all(&index, index.savepoint_index.savepoint(event)));
+    let savepoint_changes =
+        changes(Api::<Savepoint>::all(parts.client.clone()), savepoints_writer).inspect_ok(move |event| {
+            savepoint::warn_unheld(&index, event);
+            wake_all(&index, index.savepoint_index.savepoint(event));
+        });
     let savepoint_triggers = triggers(savepoint_changes, |savepoint: &Savepoint| {
         savepoint.status.as_ref().is_none_or(|s| s.phase.is_none())
     });

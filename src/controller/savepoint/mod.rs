@@ -5,6 +5,7 @@ mod index;
 mod memory;
 mod metadata;
 mod observe;
+mod unheld;
 mod wants;
 
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use kube::{Api, ResourceExt, runtime::reflector::ObjectRef};
 pub(in crate::controller) use index::{Index, Woken};
 pub use memory::SavepointMemory;
 use observe::Inputs;
+pub(in crate::controller) use unheld::warn as warn_unheld;
 
 use super::{
     context::{Context, Shared, session_key},
@@ -111,6 +113,7 @@ impl Driven for Savepoint {
                 return Ok(Done::Returned(Box::new(returned)));
             }
             Effect::RemoveFinalizer => {
+                ctx.savepoint_memories.with(owner, |memory| memory.let_go = true);
                 let returned = record::remove_finalizer(ctx, api, self, owner).await?;
                 return Ok(returned.map_or(Done::UnderWay, |returned| Done::Returned(Box::new(returned))));
             }

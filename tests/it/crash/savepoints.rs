@@ -10,14 +10,14 @@ use devcluster::{
     proxy::{Moment, Rule},
 };
 use flink_job_operator::api::Savepoint;
-use kube::api::PostParams;
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 
 use super::{
     Failure, chosen,
     cluster::steady,
     passed, run_all,
-    world::{JOB, Operator, World, object},
+    world::{JOB, Operator, World, eventually, object},
 };
 
 const NAME: &str = "one";
@@ -233,4 +233,46 @@ async fn retention_lets_the_older_ones_go_with_their_files() {
     let world = World::new(steady()).await;
     let operator = world.operator().await;
     passed(world.judge(expired(&world).await, &[&operator]).await);
+}
+
+/// The policy is set in the moment before the deletion: nobody could hold the resource.
+async fn unheld(world: &World, operator: &Operator) -> Result<(), Failure> {
+    prepare(world).await?;
+    begin(world).await;
+    let path = world.until_complete(NAME).await?.path.unwrap_or_default();
+    operator.kube.stall_watches(true);
+    let (savepoints, policy) = (
+        world.savepoint_api(),
+        json!({ "spec": { "deletionPolicy": "Dispose" } }),
+    );
+    let patched = savepoints
+        .patch(NAME, &PatchParams::default(), &Patch::Merge(policy))
+        .await;
+    patched.map_err(|error| error.to_string())?;
+    let deleted = savepoints.delete(NAME, &DeleteParams::default()).await;
+    deleted.map_err(|error| error.to_string())?;
+    world.until_no_savepoint(NAME).await?;
+    operator.kube.stall_watches(false);
+    eventually("an Event says where the files are", async || {
+        let events = world.events_about(NAME).await?;
+        let told = |(reason, note): &(String, String)| reason == "DeletionBlocked" && note.contains(&path);
+        let told = events.iter().any(told);
+        told.then_some(()).ok_or_else(|| format!("{events:?}"))
+    })
+    .await?;
+    let left = world.whole();
+    (left.len() == 1 && left[0].path == path)
+        .then_some(())
+        .ok_or_else(|| format!("{left:?}"))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn files_that_stay_because_their_resource_was_gone_too_soon_are_told() {
+    if devcluster::skip_real("crash::savepoints") || !chosen("savepoint/unheld") {
+        return;
+    }
+    let world = World::new(steady()).await;
+    let operator = world.operator().await;
+    let result = unheld(&world, &operator).await;
+    passed(world.judge(result, &[&operator]).await);
 }
