@@ -15,7 +15,9 @@ async fn a_schedule_takes_savepoints_of_a_job_that_runs() {
     let scene = Scene::new("scheduled").await;
     let directory = scene.flink.directory().join(format!("{}-savepoints", scene.namespace));
     let mut spec = Job::spec(&scene, TestJob::Counter, &[]).await;
-    spec["savepointPolicy"] = json!({ "directory": format!("file://{}", directory.display()), "schedule": "* * * * *", "timeZone": "Europe/Berlin" });
+    spec["savepointPolicy"] = json!({
+        "directory": format!("file://{}", directory.display()), "schedule": "* * * * *",
+        "timeZone": "Europe/Berlin", "retention": { "count": 1 } });
     let job = scene.job("orders", spec).await;
     let first = job.runs().await;
     let taken = scene
@@ -33,6 +35,7 @@ async fn a_schedule_takes_savepoints_of_a_job_that_runs() {
         "{}",
         taken.name_any()
     );
+    let name = taken.name_any();
     let status = taken.status.unwrap();
     assert_eq!(status.origin, Some(SavepointOrigin::Schedule));
     assert_eq!(status.job_id, first.job_id);
@@ -46,5 +49,18 @@ async fn a_schedule_takes_savepoints_of_a_job_that_runs() {
         latest.is_some_and(|latest| latest.path == path)
     })
     .await;
+    // The next slot's takes its place, and it goes with its files.
+    let other = scene
+        .eventually("the next savepoint took its place", async || {
+            let listed = scene.api::<Savepoint>().list(&ListParams::default()).await.unwrap();
+            let names: Vec<_> = listed.items.iter().map(ResourceExt::name_any).collect();
+            names
+                .into_iter()
+                .next()
+                .filter(|other| listed.items.len() == 1 && *other != name)
+        })
+        .await;
+    assert!(other > name, "{other} after {name}");
+    assert!(!std::path::Path::new(&files).exists(), "{path}");
     scene.end().await;
 }
