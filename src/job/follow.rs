@@ -92,8 +92,7 @@ pub(super) fn lost(o: &Observed<'_>, status: JobStatus) -> Plan {
         let why = "the JobManager has forgotten it, as it does some time after a job's end (jobstore.expiration-time)";
         (Reason::ResultUnknown, why)
     };
-    let again = restore::again(&status, o.spec.upgrade_mode);
-    let message = format!("the cluster no longer knows the job: {why}. Its result is not known here; {again}");
+    let message = format!("the cluster no longer knows the job: {why}. Its result is not known here");
     lost_as(o, status, reason, &message)
 }
 
@@ -366,6 +365,7 @@ mod tests {
     };
     use super::*;
     use crate::api::{
+        ConditionType,
         job::{OnLost, SavepointPolicy, UpgradeMode},
         state::{RestorePoint, StateKind},
     };
@@ -437,6 +437,11 @@ mod tests {
         assert!(status.end_time.is_some() && status.runs[0].end_time.is_some());
     }
 
+    fn ready(case: &Case) -> String {
+        let ready = condition::find(&case.status.conditions, ConditionType::Ready);
+        ready.unwrap().message.clone()
+    }
+
     #[test]
     fn a_job_that_is_not_listed_is_lost_only_when_that_is_confirmed() {
         let mut case = Case::running();
@@ -446,11 +451,10 @@ mod tests {
         case.replace();
         case.persist("idle/rest");
         assert_eq!(told(&case.status), "Lost/JobLost Ready=False Stalled Running=False");
-        let failure = case.status.failure.clone().unwrap();
+        let message = ready(&case);
         assert!(
-            failure.message.contains("replaced") && failure.message.contains("restartNonce"),
-            "{}",
-            failure.message
+            message.contains("replaced") && message.contains("restartNonce"),
+            "{message}"
         );
     }
 
@@ -468,7 +472,7 @@ mod tests {
             case.confirmed = true;
             case.replace();
             case.persist("idle/rest");
-            case.status.failure.unwrap().message
+            ready(&case)
         };
         let point = |gone| RestorePoint {
             kind: StateKind::Checkpoint,
@@ -514,7 +518,7 @@ mod tests {
         // Nor is the job of a session that someone deleted.
         case.session = Session::Absent { proven: true };
         let status = case.settle().status;
-        let ready = condition::find(&status.conditions, crate::api::ConditionType::Ready).unwrap();
+        let ready = condition::find(&status.conditions, ConditionType::Ready).unwrap();
         assert!(
             status.live_run().is_some() && ready.message.contains("may still run"),
             "{}",

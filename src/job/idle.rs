@@ -5,7 +5,7 @@ use super::{
     change::{self, Change},
     ledger,
     restart::{self, Restart},
-    start,
+    restore, start,
     verdict::Verdict,
 };
 use crate::api::{
@@ -129,6 +129,7 @@ fn rest(o: &Observed<'_>, mut status: JobStatus) -> Plan {
         Change::None | Change::Live => PendingChange::None,
         Change::Restart => PendingChange::Restart,
     });
+    // What is to be done about it is not said by the failure itself: the policy may start the job again.
     let told = |default: &str| match &status.failure {
         Some(failure) => failure.message.clone(),
         None => default.to_owned(),
@@ -159,7 +160,11 @@ fn rest(o: &Observed<'_>, mut status: JobStatus) -> Plan {
         Some(RunOutcome::Lost) => Verdict::stalled(
             Phase::Lost,
             reason(Reason::JobLost),
-            told("the cluster no longer knows the job"),
+            format!(
+                "{}; {}",
+                told("the cluster no longer knows the job"),
+                restore::again(&status, o.spec.upgrade_mode)
+            ),
         ),
         Some(RunOutcome::Unknown) => Verdict::stalled(
             Phase::Failed,

@@ -159,7 +159,7 @@ fn ran(o: &Observed<'_>, intent: &SubmitIntent) -> Plan {
     let status = recorded(o, intent, None);
     let mut plan = if matches!(o.submit_outcome(), Some(SubmitOutcome::Duplicate)) {
         let message = "Flink knows the JobID of this submission but lists no such job: it ran and ended unseen, and its result \
-                       is not known. If it may run again, change spec.restartNonce";
+                       is not known";
         follow::lost_as(o, status, Reason::ResultUnknown, message)
     } else {
         follow::lost(o, status)
