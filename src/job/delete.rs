@@ -167,6 +167,10 @@ fn answered(o: &Observed<'_>, policy: DeletionType) -> Plan {
         tell(o, &mut status, Reason::Cancelled, message, ConditionStatus::Unknown);
         return Plan::with("delete/answered", status);
     }
+    if let Some(job) = hanging(o) {
+        // To its end, before another job of the resource is looked at.
+        return end(o, job);
+    }
     let cancelled = o.status.cancellation().map(|cancel| cancel.job_id);
     let stop = o
         .status
@@ -186,7 +190,6 @@ fn answered(o: &Observed<'_>, policy: DeletionType) -> Plan {
             release(o, NO_TIME)
         }
         (DeletionType::Savepoint, None) if o.status.live_run().is_none_or(|run| run.job_id != job.id) => record(o, job),
-        (DeletionType::Savepoint, None) if cancelled == Some(job.id) && is_taken(o, job) => end(o, job),
         (DeletionType::Savepoint, None) => {
             if cancelled == Some(job.id) {
                 // What was to be cancelled is stopped with a savepoint, if it is not too late.
@@ -197,10 +200,12 @@ fn answered(o: &Observed<'_>, policy: DeletionType) -> Plan {
     }
 }
 
-/// Its savepoint is on record: the job hangs in its end.
-fn is_taken(o: &Observed<'_>, job: &JobSeen) -> bool {
-    let stop = o.status.stop().filter(|stop| stop.job_id == job.id);
-    stop.is_some_and(|stop| stop.location.is_some())
+/// The job that hangs in its end, its savepoint on record, and is to be cancelled for that.
+fn hanging<'o>(o: &'o Observed<'_>) -> Option<&'o JobSeen> {
+    let stop = o.status.stop().filter(|stop| stop.location.is_some())?;
+    let cancelled = o.status.cancellation()?.job_id == stop.job_id;
+    let job = o.up()?.job(stop.job_id)?;
+    (cancelled && job.is_live()).then_some(job)
 }
 
 /// A job that runs and is not on record as a run: a submission that took effect, or one whose record was lost.
@@ -664,8 +669,19 @@ mod tests {
         case.turn(&keep);
         case.wait(31);
         case.persist("stop/hangs");
-        let plan = case.still("delete/cancel");
-        assert_eq!(effect(&plan), "Cancel");
+        assert_eq!(effect(&case.still("delete/cancel")), "Cancel");
+        // Nor is it put off for another job with the mark: one is cancelled after the other.
+        let hanging = case.id();
+        case.jobs
+            .push(seen(JobId::new(INSTALLATION, UidHash::of(UID), 9), JobState::Running));
+        for policy in [DeletionType::Savepoint, DeletionType::Orphan] {
+            case.spec.deletion_policy.as_mut().unwrap().kind = Some(policy);
+            let plan = case.still("delete/cancel");
+            assert!(
+                matches!(plan.effect, Some(Effect::Cancel(id)) if id == hanging),
+                "{policy:?}"
+            );
+        }
     }
 
     /// Rule 16, in a namespace that is being deleted: nobody waits for long, and what was to be kept is not cancelled.
