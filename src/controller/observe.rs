@@ -170,7 +170,7 @@ impl Inputs {
         matches!(self.savepoints, Input::Ready(_))
     }
 
-    fn cluster_view(&self, job: &FlinkSessionJob) -> ClusterView<'_> {
+    fn cluster_view(&self, job: &FlinkSessionJob) -> ClusterView<Cluster<'_>> {
         let (Some(followed), Some(state)) = (&self.followed, &self.state) else {
             return match self.session.as_deref().and_then(unresolved) {
                 Some(refusal) => ClusterView::Down(refusal),

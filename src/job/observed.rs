@@ -129,15 +129,15 @@ impl Cluster<'_> {
     }
 }
 
-/// What is known of the cluster.
+/// What is known of a cluster: `C` where it answers.
 #[derive(Debug, Clone)]
-pub enum ClusterView<'a> {
+pub enum ClusterView<C> {
     /// It was not asked yet.
     NotPolled,
-    /// It does not answer, or not as Flink does; or the session does not say where it is.
+    /// It does not answer, or not as Flink does; or its session does not say where it is, or does not exist.
     Down(Refusal),
     /// It answers.
-    Up(Cluster<'a>),
+    Up(C),
 }
 
 /// The session that the job runs on.
@@ -240,7 +240,7 @@ pub struct Observed<'a> {
     /// Its session.
     pub session: Session,
     /// Its cluster.
-    pub cluster: ClusterView<'a>,
+    pub cluster: ClusterView<Cluster<'a>>,
     /// The program of the spec, variables expanded.
     pub program: Input<&'a Program>,
     /// The program's jar on the cluster: its id, and the JobManager process that has it.

@@ -41,8 +41,8 @@ mod verdict;
 
 pub use decide::decide;
 pub use observed::{
-    Cluster, ClusterView, DisposalOutcome, History, Job, JobView, Made, Meta, Metadata, Observed, Polled, Proof,
-    SessionSeen, Sibling, Task, TriggerOutcome,
+    Cluster, DisposalOutcome, History, Job, JobView, Made, Meta, Metadata, Observed, Polled, Proof, SessionSeen,
+    Sibling, Task, TriggerOutcome,
 };
 pub use plan::{DisposalRequest, Effect, Plan, TriggerRequest, Wants};
 pub use usage::{Touch, Usage, touch, usage};

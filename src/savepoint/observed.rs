@@ -11,7 +11,7 @@ use crate::{
         savepoint_status::SavepointOrigin, state::MAX_PATH,
     },
     flink::{Checkpoints, InstallationId, JobId, OperationFailure, SavepointStatus as Told, TriggerId},
-    job::{JobSeen, Refusal},
+    job::{ClusterView, JobSeen, Refusal},
     registry::SavepointFacts,
     state_prefix::StatePrefixes,
 };
@@ -96,17 +96,6 @@ impl Cluster<'_> {
     pub fn job(&self, id: JobId) -> Option<&JobSeen> {
         self.jobs.iter().find(|job| job.id == id)
     }
-}
-
-/// What is known of the cluster that the savepoint is taken on.
-#[derive(Debug, Clone)]
-pub enum ClusterView<'a> {
-    /// It was not asked yet.
-    NotPolled,
-    /// It does not answer, or not as Flink does; or its session does not say where it is, or does not exist.
-    Down(Refusal),
-    /// It answers.
-    Up(Cluster<'a>),
 }
 
 /// A `FlinkSession` of the namespace.
@@ -244,7 +233,7 @@ pub struct Observed<'a> {
     /// The job.
     pub job: JobView<'a>,
     /// The cluster: that of the attempt under way, else the job's.
-    pub cluster: ClusterView<'a>,
+    pub cluster: ClusterView<Cluster<'a>>,
     /// The sessions of the namespace, by name.
     pub sessions: Vec<SessionSeen<'a>>,
     /// The other Savepoints of the job.

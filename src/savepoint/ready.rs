@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use super::{Cluster, ClusterView, Job, JobView, Observed};
+use super::{Cluster, Job, JobView, Observed};
 use crate::{
     api::{ConditionType, Phase, Reason, condition},
     flink::{JobId, JobState},
-    job::{Refusal, after},
+    job::{ClusterView, Refusal, after},
 };
 
 /// A job that does not exist is waited for so long after the creation of its Savepoint: both may come from one `apply`.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::{
-    Cluster, ClusterView, Effect, History, Observed, Plan, Polled, TriggerOutcome, TriggerRequest, Wants,
+    Cluster, Effect, History, Observed, Plan, Polled, TriggerOutcome, TriggerRequest, Wants,
     attempt::{self, Found},
     ready::{Readiness, ready},
     trigger::{SOON, is_of},
@@ -14,7 +14,7 @@ use super::{
 use crate::{
     api::{Reason, SavepointPhase, savepoint_status::TriggerIntent},
     flink::{SavepointState, SavepointStatus as Told},
-    job::{Refusal, SUBMIT_WITHIN, after},
+    job::{ClusterView, Refusal, SUBMIT_WITHIN, after},
 };
 
 /// The longest pause between two questions for the outcome.

@@ -17,11 +17,10 @@ use crate::{
         observe::{now, unresolved},
     },
     flink::{JobId, UidHash},
-    job::{JobSeen, Refusal},
+    job::{ClusterView, JobSeen, Refusal},
     registry::{Cluster as Followed, Reach, SessionKey, State},
     savepoint::{
-        Cluster, ClusterView, History, Job, JobView, Made, Meta, Metadata, Observed, Proof, SessionSeen, Sibling, Task,
-        Usage,
+        Cluster, History, Job, JobView, Made, Meta, Metadata, Observed, Proof, SessionSeen, Sibling, Task, Usage,
     },
 };
 
@@ -168,7 +167,7 @@ impl Inputs {
         }
     }
 
-    fn cluster_view(&self) -> ClusterView<'_> {
+    fn cluster_view(&self) -> ClusterView<Cluster<'_>> {
         let Some(key) = &self.key else {
             return ClusterView::NotPolled;
         };

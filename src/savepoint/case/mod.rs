@@ -9,8 +9,8 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    Cluster, ClusterView, DisposalOutcome, History, Job, JobView, Made, Meta, Metadata, Observed, Polled, Proof,
-    SessionSeen, Sibling, Task, TriggerOutcome, Usage,
+    Cluster, DisposalOutcome, History, Job, JobView, Made, Meta, Metadata, Observed, Polled, Proof, SessionSeen,
+    Sibling, Task, TriggerOutcome, Usage,
 };
 use crate::{
     api::{
@@ -19,7 +19,7 @@ use crate::{
         savepoint_status::{SavepointOrigin, TriggerIntent},
     },
     flink::{Checkpoints, InstallationId, JobState, SavepointEntry, SavepointStatus as Told},
-    job::{JobSeen, Refusal},
+    job::{ClusterView, JobSeen, Refusal},
     registry::SavepointFacts,
     state_prefix::StatePrefixes,
 };
