@@ -78,6 +78,8 @@ pub mod api;
 pub mod artifact;
 pub mod cli;
 pub mod controller;
+#[cfg(test)]
+mod driving;
 pub mod events;
 pub mod flink;
 pub mod job;

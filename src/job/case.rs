@@ -10,7 +10,7 @@ pub(super) use words::{effect, told};
 
 use super::{
     Cluster, ClusterView, Effect, Input, JobSeen, Meta, Observed, Permit, Plan, Program, Refusal, RetryWindow,
-    SavepointKnown, Session, Slots, StateSeen, SubmitOutcome, Task, UnderWay, decide,
+    SavepointKnown, Session, Slots, StateSeen, SubmitOutcome, Task, UnderWay, Wants, decide,
 };
 use crate::{
     api::{
@@ -18,6 +18,7 @@ use crate::{
         state::{CheckpointRetention, RestorePoint},
         status::{Run, RunOutcome},
     },
+    driving,
     flink::{InstallationId, JarId, JobId, JobState, UidHash},
     state_prefix::StatePrefixes,
 };
@@ -289,15 +290,42 @@ impl Case {
     }
 
     /// One write, by the rule that is named.
+    #[track_caller]
     pub(super) fn persist(&mut self, rule: &str) -> Plan {
-        let plan = self.decide();
-        assert_eq!(plan.rule, rule, "{plan:#?}");
-        assert_ne!(plan.status, self.status, "{rule} writes nothing");
-        self.write(&plan);
-        plan
+        driving::persist(self, rule)
     }
 
-    /// The status of a plan is written.
+    /// One turn of the driver while nothing else happens. False when it rests.
+    pub(super) fn turn(&mut self, plan: &Plan) -> bool {
+        driving::Case::turn(self, plan)
+    }
+
+    /// The rule that is named decides, and writes nothing.
+    #[track_caller]
+    pub(super) fn still(&self, rule: &str) -> Plan {
+        driving::still(self, rule)
+    }
+
+    /// Writes until there is nothing more to write, without any effect. The plan that is left.
+    #[track_caller]
+    pub(super) fn settle(&mut self) -> Plan {
+        driving::settle(self)
+    }
+}
+
+impl driving::Case for Case {
+    type Status = JobStatus;
+    type Effect = Effect;
+    type Wants = Wants;
+
+    fn status(&self) -> &JobStatus {
+        &self.status
+    }
+
+    fn decided(&self) -> Plan {
+        self.observed(decide)
+    }
+
     fn write(&mut self, plan: &Plan) {
         let tried = |status: &JobStatus| status.submission().map(|intent| (intent.job_id, intent.tries));
         if tried(&plan.status) != tried(&self.status) {
@@ -312,13 +340,8 @@ impl Case {
         self.confirmed = false;
     }
 
-    /// One turn of the driver while nothing else happens: a write, or an effect, where a request to Flink stays under way; a
-    /// cluster that answers is asked for a list that confirms. False when the driver rests.
-    pub(super) fn turn(&mut self, plan: &Plan) -> bool {
-        if plan.status != self.status {
-            self.write(plan);
-            return true;
-        }
+    /// A request to Flink stays under way; a cluster that answers is asked for a list that confirms.
+    fn perform(&mut self, plan: &Plan) -> bool {
         match &plan.effect {
             Some(Effect::AddFinalizer) => self.finalizer = true,
             Some(Effect::RemoveFinalizer) => self.finalizer = false,
@@ -341,26 +364,6 @@ impl Case {
             }
         }
         true
-    }
-
-    /// The rule that is named decides, and writes nothing.
-    pub(super) fn still(&self, rule: &str) -> Plan {
-        let plan = self.decide();
-        assert_eq!(plan.rule, rule, "{plan:#?}");
-        assert_eq!(plan.status, self.status, "{rule} writes");
-        plan
-    }
-
-    /// Writes until there is nothing more to write, without any effect. The plan that is left.
-    pub(super) fn settle(&mut self) -> Plan {
-        for _ in 0..6 {
-            let plan = self.decide();
-            if plan.status == self.status {
-                return plan;
-            }
-            self.persist(plan.rule);
-        }
-        panic!("it does not settle: {:#?}", self.decide());
     }
 }
 

@@ -18,41 +18,10 @@ use crate::{
         condition::{self, MAX_MESSAGE},
         savepoint_status::{MAX_ABANDONED, MAX_USERS},
     },
+    driving::{config, deeds, done, turns},
     flink::{SavepointStatus as Told, lies_under},
     plan::Next,
 };
-
-/// More turns than a driver takes for what is there already.
-const TURNS: usize = 9;
-
-/// Everything that the driver decides on from here, and what it decides, while the world stands still.
-fn turns(mut case: Case) -> Vec<(Case, Plan)> {
-    let mut turns = Vec::new();
-    for _ in 0..TURNS {
-        let plan = case.decide();
-        let before = case.clone();
-        let goes_on = case.turn(&plan);
-        turns.push((before, plan));
-        if !goes_on {
-            break;
-        }
-    }
-    turns
-}
-
-/// What is done: an effect of a plan that writes nothing.
-fn done<'p>(seen: &Case, plan: &'p Plan) -> Option<&'p Effect> {
-    plan.effect.as_ref().filter(|_| plan.status == seen.status)
-}
-
-/// All that is done from here.
-fn deeds(case: Case) -> Vec<(Case, Effect, Plan)> {
-    let turns = turns(case).into_iter();
-    turns
-        .filter_map(|(seen, plan)| Some((done(&seen, &plan)?.clone(), seen, plan)))
-        .map(|(effect, seen, plan)| (seen, effect, plan))
-        .collect()
-}
 
 fn is_foreign(seen: &Case) -> bool {
     let owner = seen.status.intent.as_ref().and_then(|intent| intent.owner.as_ref());
@@ -89,7 +58,7 @@ fn every_kind_of_decision_is_tried() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { max_shrink_iters: 3000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(config())]
 
     #[test]
     fn the_driver_comes_to_rest_within_eight_turns_and_is_silent_then(case in anything()) {

@@ -8,19 +8,18 @@ use super::super::{
     case::{Case, INSTALLATION, UID, run},
     change,
 };
-use super::{
-    deeds, is_foreign, is_harmless, is_over, is_up, listed, live_run, marked, may_start, outcome, submission, turns,
-};
+use super::{is_foreign, is_harmless, is_over, is_up, listed, live_run, marked, may_start, outcome, submission};
 use crate::{
     api::{
         job::{DesiredState, OnUnknownResult},
         status::RunOutcome,
     },
+    driving::{config, deeds, turns},
     flink::{JobId, UidHash},
 };
 
 proptest! {
-    #![proptest_config(ProptestConfig { max_shrink_iters: 3000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(config())]
 
     // The heart of it: see `standing.rs`.
     #[test]

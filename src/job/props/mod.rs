@@ -11,7 +11,7 @@ use jiff::SignedDuration;
 use proptest::{prelude::*, strategy::ValueTree, test_runner::TestRunner};
 
 use super::{
-    Effect, JobSeen, Next, Plan, RetryWindow, Session, SubmitOutcome,
+    Effect, JobSeen, Next, RetryWindow, Session, SubmitOutcome,
     anything::anything,
     case::{Case, INSTALLATION, Reach, UID},
     change::{self, Change},
@@ -24,40 +24,9 @@ use crate::{
         job::{DeletionType, DesiredState, UpgradeMode},
         state::CheckpointRetention,
     },
+    driving::{config, deeds, done, turns},
     flink::{JobId, UidHash},
 };
-
-/// More turns than a driver takes for what is there already.
-const TURNS: usize = 9;
-
-/// Everything that the driver decides on from here, and what it decides, while the world stands still.
-fn turns(mut case: Case) -> Vec<(Case, Plan)> {
-    let mut turns = Vec::new();
-    for _ in 0..TURNS {
-        let plan = case.decide();
-        let before = case.clone();
-        let goes_on = case.turn(&plan);
-        turns.push((before, plan));
-        if !goes_on {
-            break;
-        }
-    }
-    turns
-}
-
-/// What is done on the cluster or to the finalizer: an effect of a plan that writes nothing.
-fn done<'p>(seen: &Case, plan: &'p Plan) -> Option<&'p Effect> {
-    plan.effect.as_ref().filter(|_| plan.status == seen.status)
-}
-
-/// All that is done from here.
-fn deeds(case: Case) -> Vec<(Case, Effect, Plan)> {
-    let turns = turns(case).into_iter();
-    turns
-        .filter_map(|(seen, plan)| Some((done(&seen, &plan)?.clone(), seen, plan)))
-        .map(|(effect, seen, plan)| (seen, effect, plan))
-        .collect()
-}
 
 fn is_up(seen: &Case) -> bool {
     matches!(seen.reach, Reach::Up)
@@ -176,7 +145,7 @@ fn every_kind_of_decision_is_tried() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { max_shrink_iters: 3000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(config())]
 
     #[test]
     fn the_driver_comes_to_rest_within_six_turns(case in anything()) {
@@ -320,7 +289,10 @@ proptest! {
             prop_assert!(seen.deleting && seen.finalizer && !is_foreign(&seen), "{}", plan.rule);
             if plan.notes.iter().any(|note| note.reason == Reason::JobMayStillRun) {
                 let policy = seen.spec.deletion_policy.as_ref().and_then(|policy| policy.kind);
-                let blocked = policy == Some(DeletionType::Savepoint) && seen.namespace_terminating;
+                // What is being stopped with a savepoint is not orphaned in the middle of it, either.
+                let stops = policy == Some(DeletionType::Savepoint)
+                    || (policy == Some(DeletionType::Orphan) && seen.status.stop().is_some());
+                let blocked = stops && seen.namespace_terminating;
                 let gone = seen.session == Session::Absent { proven: true };
                 let down = matches!(seen.reach, Reach::Down(_));
                 prop_assert!(gone || down || blocked, "{}", plan.rule);

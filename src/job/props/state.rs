@@ -6,9 +6,10 @@ use super::super::{
     Effect, Input, JobSeen, SUBMIT_WITHIN, StopAnswer, StopSeen, UnderWay, anything::anything, backoff::after,
     case::Case, change,
 };
-use super::{deeds, is_up, listed, live_run, submission, turns};
+use super::{is_up, listed, live_run, submission};
 use crate::{
     api::{JobStatus, intent::StopIntent, job::UpgradeMode, state::Resume, status::RunOutcome},
+    driving::{config, deeds, turns},
     flink::lies_under,
 };
 
@@ -35,7 +36,7 @@ fn was_read_last(seen: &Case, stop: &StopIntent) -> bool {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { max_shrink_iters: 3000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(config())]
 
     #[test]
     fn another_stop_is_decided_on_only_when_the_one_before_failed(case in anything()) {

@@ -1,7 +1,5 @@
 //! What stands around a Savepoint, and the words for what is decided.
 
-use std::fmt::Write as _;
-
 use jiff::{SignedDuration, Timestamp};
 
 use super::{Case, INSTALLATION};
@@ -10,6 +8,7 @@ use crate::{
         ConditionStatus, ConditionType, JobStatus, Phase, Reason, SavepointPhase, SavepointStatus, condition,
         status::Run,
     },
+    driving,
     flink::{
         Cause, FailureKind, JobId, JobState, OperationFailure, SavepointEntry, SavepointState, TriggerId, UidHash,
     },
@@ -118,21 +117,7 @@ pub(in crate::savepoint) fn failure(kind: FailureKind, class: &str) -> Operation
 }
 
 pub(in crate::savepoint) fn reads(status: &SavepointStatus) -> String {
-    let word = |status: ConditionStatus| match status {
-        ConditionStatus::True => "True",
-        ConditionStatus::False => "False",
-        ConditionStatus::Unknown => "Unknown",
-    };
-    let of = |kind| condition::find(&status.conditions, kind).map_or("-", |c| word(c.status));
-    let reason = condition::find(&status.conditions, ConditionType::Ready).map_or("-", |ready| &ready.reason);
-    let phase = status.phase.map_or("-", SavepointPhase::as_str);
-    let mut text = format!("{phase}/{reason} Ready={}", of(ConditionType::Ready));
-    for kind in [ConditionType::Reconciling, ConditionType::Stalled] {
-        if of(kind) == "True" {
-            let _ = write!(text, " {kind:?}");
-        }
-    }
-    text
+    driving::told(status.phase.map(SavepointPhase::as_str), &status.conditions)
 }
 
 /// The effect, in one word.

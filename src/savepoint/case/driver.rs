@@ -3,25 +3,23 @@
 use super::Case;
 use crate::{
     api::SavepointStatus,
-    savepoint::{Effect, Plan, decide},
+    driving,
+    savepoint::{Effect, Plan, Wants, decide},
 };
 
-impl Case {
-    pub(in crate::savepoint) fn decide(&self) -> Plan {
+impl driving::Case for Case {
+    type Status = SavepointStatus;
+    type Effect = Effect;
+    type Wants = Wants;
+
+    fn status(&self) -> &SavepointStatus {
+        &self.status
+    }
+
+    fn decided(&self) -> Plan {
         self.observed(decide)
     }
 
-    /// One write, by the rule that is named.
-    #[track_caller]
-    pub(in crate::savepoint) fn persist(&mut self, rule: &str) -> Plan {
-        let plan = self.decide();
-        assert_eq!(plan.rule, rule, "{plan:#?}");
-        assert_ne!(plan.status, self.status, "{rule} writes nothing");
-        self.write(&plan);
-        plan
-    }
-
-    /// The status of a plan is written.
     fn write(&mut self, plan: &Plan) {
         let triggered = |status: &SavepointStatus| status.triggered().map(|trigger| trigger.trigger_id);
         if triggered(&plan.status) != triggered(&self.status) {
@@ -32,13 +30,8 @@ impl Case {
         self.proof = None;
     }
 
-    /// One turn of the driver while nothing else happens: a write, or an effect, where a request stays under way; a list that
-    /// is asked for shows what the cache does. False when the driver rests.
-    pub(in crate::savepoint) fn turn(&mut self, plan: &Plan) -> bool {
-        if plan.status != self.status {
-            self.write(plan);
-            return true;
-        }
+    /// A request stays under way; a list that is asked for shows what the cache does.
+    fn perform(&mut self, plan: &Plan) -> bool {
         match &plan.effect {
             Some(Effect::AddFinalizer) => self.finalizer = true,
             Some(Effect::RemoveFinalizer) => {
@@ -66,26 +59,28 @@ impl Case {
         }
         true
     }
+}
+
+impl Case {
+    pub(in crate::savepoint) fn decide(&self) -> Plan {
+        self.observed(decide)
+    }
+
+    /// One write, by the rule that is named.
+    #[track_caller]
+    pub(in crate::savepoint) fn persist(&mut self, rule: &str) -> Plan {
+        driving::persist(self, rule)
+    }
 
     /// The rule that is named decides, and writes nothing.
     #[track_caller]
     pub(in crate::savepoint) fn still(&self, rule: &str) -> Plan {
-        let plan = self.decide();
-        assert_eq!(plan.rule, rule, "{plan:#?}");
-        assert_eq!(plan.status, self.status, "{rule} writes");
-        plan
+        driving::still(self, rule)
     }
 
     /// Writes until there is nothing more to write, without any effect. The plan that is left.
     #[track_caller]
     pub(in crate::savepoint) fn settle(&mut self) -> Plan {
-        for _ in 0..6 {
-            let plan = self.decide();
-            if plan.status == self.status {
-                return plan;
-            }
-            self.write(&plan);
-        }
-        panic!("it does not settle: {:#?}", self.decide());
+        driving::settle(self)
     }
 }
