@@ -70,7 +70,7 @@ pub struct SavepointMemory {
     pub(super) metadata: Option<Metadata>,
     /// The namespace is being deleted.
     pub(super) namespace_terminating: bool,
-    /// Its finalizer was taken off: what becomes of its files is told.
+    /// Its finalizer was taken off for its deletion: what becomes of its files is told.
     pub(super) let_go: bool,
     /// What could not be stored as it was decided.
     pub(super) unstored: Option<UnstoredOf<Savepoint>>,

@@ -113,7 +113,9 @@ impl Driven for Savepoint {
                 return Ok(Done::Returned(Box::new(returned)));
             }
             Effect::RemoveFinalizer => {
-                ctx.savepoint_memories.with(owner, |memory| memory.let_go = true);
+                // It has one while it is taken, too.
+                let deleted = self.metadata.deletion_timestamp.is_some();
+                ctx.savepoint_memories.with(owner, |memory| memory.let_go = deleted);
                 let returned = record::remove_finalizer(ctx, api, self, owner).await?;
                 return Ok(returned.map_or(Done::UnderWay, |returned| Done::Returned(Box::new(returned))));
             }
