@@ -87,8 +87,13 @@ fn last_state(o: &Observed<'_>, mut status: JobStatus, job: &JobSeen, purpose: C
             ..Wants::default()
         })
     };
+    // What becomes of a job's checkpoints is in its JobGraph: that alone does not age.
+    let holds = |seen: &StateSeen| {
+        let is_new = o.now < after(seen.read, READ_STATE);
+        seen.job_id == job.id && (is_new || seen.retention != CheckpointRetention::Retained)
+    };
     let seen: &StateSeen = match &o.state {
-        Input::Ready(seen) if seen.job_id == job.id && o.now < after(seen.read, READ_STATE) => seen,
+        Input::Ready(seen) if holds(seen) => seen,
         Input::Refused(refusal) => return refuse(o, status, job, purpose, &nothing(&refusal.message)),
         Input::Ready(_) | Input::Pending | Input::Retrying(_) => {
             return read(wait(o, status, job, purpose, "looks at the job's checkpoints"));
@@ -301,6 +306,11 @@ mod tests {
             (
                 "LastState, they are deleted when it is cancelled",
                 read(RetainedOnFailure, Some(CHECKPOINT), 0),
+                unsupported,
+            ),
+            (
+                "LastState, they are deleted when it is cancelled, read long ago",
+                read(RetainedOnFailure, Some(CHECKPOINT), 600),
                 unsupported,
             ),
         ];
