@@ -17,14 +17,14 @@ use crate::{
 pub(in crate::controller) fn warn(ctx: &Context, event: &Event<Savepoint>) {
     let Event::Delete(savepoint) = event else { return };
     let owner = UidHash::of(savepoint.meta().uid.as_deref().unwrap_or_default());
-    let let_go = ctx.savepoint_memories.with(owner, |memory| memory.let_go);
-    let Some(path) = left(savepoint).filter(|_| !let_go) else {
+    let let_go = || ctx.savepoint_memories.with(owner, |memory| memory.let_go);
+    let Some(path) = left(savepoint).filter(|_| !let_go()) else {
         return;
     };
     let path: String = path.chars().take(400).collect();
     let message = format!(
-        "the resource was deleted before the operator could delete its files, which may be left in {path}: set \
-         deletionPolicy: Dispose, and delete the resource once it has a finalizer"
+        "the resource was deleted before the operator could delete its files, which may be left in {path}. To \
+         delete them, create a Savepoint with existing.path and deletionPolicy: Dispose, and delete it once it has a finalizer"
     );
     let note = Note {
         kind: NoteKind::Warning,
