@@ -16,16 +16,16 @@ const TURNS: usize = 9;
 /// The same cases in each run, so that a change is judged by what it changes. Others are looked for with
 /// `PROPTEST_RNG_SEED=7 PROPTEST_CASES=5000 cargo test --lib props`.
 pub(crate) fn config() -> ProptestConfig {
-    let config = ProptestConfig {
-        max_shrink_iters: 3000,
+    let chosen = ProptestConfig::default();
+    ProptestConfig {
+        max_shrink_iters: chosen.max_shrink_iters.min(3000),
         failure_persistence: None,
-        ..ProptestConfig::default()
-    };
-    let rng_seed = match config.rng_seed {
-        RngSeed::Random => RngSeed::Fixed(1),
-        chosen @ RngSeed::Fixed(_) => chosen,
-    };
-    ProptestConfig { rng_seed, ..config }
+        rng_seed: match chosen.rng_seed {
+            RngSeed::Random => RngSeed::Fixed(1),
+            fixed @ RngSeed::Fixed(_) => fixed,
+        },
+        ..chosen
+    }
 }
 
 /// A resource with everything that a decision is made from.

@@ -158,8 +158,10 @@ impl Schedule {
 
     /// The newest slot after `since` up to `now`. Found by halves, because a long absence can hold a million slots.
     fn newest(&self, since: Timestamp, now: Timestamp) -> Option<Timestamp> {
+        // The end of the calendar is no slot: nothing comes after it.
+        let has_come = |slot: Timestamp| slot <= now && slot < Timestamp::MAX;
         let mut slot = self.next(since);
-        if slot > now {
+        if !has_come(slot) {
             return None;
         }
         // There is a slot after `low` up to `now`, and none after `high`.
@@ -167,7 +169,7 @@ impl Schedule {
         while high - low > 60 {
             let middle = low.midpoint(high);
             let next = Timestamp::from_second(middle).map_or(Timestamp::MAX, |middle| self.next(middle));
-            if next <= now {
+            if has_come(next) {
                 (low, slot) = (middle, next);
             } else {
                 high = middle;
@@ -175,7 +177,7 @@ impl Schedule {
         }
         loop {
             let next = self.next(slot);
-            if next > now {
+            if !has_come(next) {
                 return Some(slot);
             }
             slot = next;
@@ -439,6 +441,17 @@ mod tests {
         let found = due(&minutes, None, "2000-01-01T00:00", "05-01T03:00:07");
         assert_eq!(found, "now for 05-01T03:00");
         assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+    }
+
+    #[test]
+    fn the_end_of_the_calendar_is_no_slot() {
+        for text in ["* * * * *", "0 3 * * *", "0 0 29 2 *"] {
+            let (schedule, end) = (schedule(text, "UTC"), Timestamp::MAX);
+            assert_eq!(schedule.next(end), end);
+            assert_eq!(schedule.due(None, end, end), Due::Not { next: end });
+            let last = schedule.newest(time("2026-05-01T03:00Z"), end).unwrap();
+            assert!(last < end && schedule.next(last) == end, "{text}: {last}");
+        }
     }
 
     fn zone() -> impl Strategy<Value = &'static str> {
