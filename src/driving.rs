@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// More turns than a driver takes for what is there already.
-const TURNS: usize = 9;
+const TURNS: usize = 12;
 
 /// The same cases in each run, so that a change is judged by what it changes. Others are looked for with
 /// `PROPTEST_RNG_SEED=7 PROPTEST_CASES=5000 cargo test --lib props`.
