@@ -4,6 +4,7 @@
 //! - [`ControlPlane`]: etcd and kube-apiserver, compiled from their Go modules.
 //! - [`Flink`]: a real JobManager and its TaskManagers, of each version that is tested.
 //! - [`jars`]: Flink's examples, and test jobs that misbehave on request and write down what really ran.
+//! - [`ObjectStore`]: a store that speaks S3, for the state of jobs.
 //! - [`proxy`]: stops a request between the operator and one of these servers at a chosen moment.
 //! - [`JarHost`]: a file server, HTTP and HTTPS, that misbehaves on request and counts what it was asked.
 //!
@@ -15,8 +16,10 @@ pub mod cache;
 pub mod control_plane;
 pub mod fake;
 pub mod flink;
+mod go_program;
 pub mod jar_host;
 pub mod jars;
+pub mod object_store;
 pub mod pki;
 pub mod port;
 pub mod process;
@@ -25,6 +28,7 @@ pub mod proxy;
 pub use control_plane::ControlPlane;
 pub use flink::{Flink, FlinkOptions, FlinkVersion};
 pub use jar_host::JarHost;
+pub use object_store::ObjectStore;
 
 /// Writes an error as its sentence for `{:?}` as well: that is what a test shows that unwraps it, and logs are
 /// unreadable in the derived form.

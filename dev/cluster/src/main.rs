@@ -7,7 +7,9 @@ use std::{
 };
 
 use clap::{Parser, Subcommand, ValueEnum};
-use devcluster::{ControlPlane, Flink, FlinkOptions, FlinkVersion, cache::Cache, control_plane, flink, jars};
+use devcluster::{
+    ControlPlane, Flink, FlinkOptions, FlinkVersion, cache::Cache, control_plane, flink, jars, object_store,
+};
 
 /// Real etcd, kube-apiserver and Flink on the loopback address, gone without a trace when this ends.
 #[derive(Debug, Parser)]
@@ -150,7 +152,8 @@ async fn prefetch() -> Result<(), Box<dyn Error>> {
     let builds = tokio::task::spawn_blocking(move || {
         control_plane::etcd(&for_builds)?;
         control_plane::kube_apiserver(&for_builds)?;
-        control_plane::kubectl(&for_builds)
+        control_plane::kubectl(&for_builds)?;
+        object_store::program(&for_builds)
     });
     for version in FlinkVersion::ALL {
         let for_download = cache.clone();
@@ -158,6 +161,7 @@ async fn prefetch() -> Result<(), Box<dyn Error>> {
         jars::example(version).await?;
         jars::test_jobs(version).await?;
     }
+    jars::s3_file_system().await?;
     builds.await??;
     let root: &Path = cache.root();
     writeln!(stdout(), "all is in {}", root.display())?;

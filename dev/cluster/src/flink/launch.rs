@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     fs,
+    os::unix::fs::symlink,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -80,6 +81,7 @@ impl Role {
 pub(super) struct Launch {
     java: PathBuf,
     home: PathBuf,
+    plugins: PathBuf,
     directory: PathBuf,
     version: FlinkVersion,
     libraries: Vec<PathBuf>,
@@ -108,9 +110,11 @@ impl Launch {
         let yaml: String = configuration(directory, options, ports).into_iter().map(line).collect();
         write("conf/config.yaml", &yaml)?;
         write("conf/log4j-console.properties", LOG4J)?;
+        let plugins = plugins(&home, directory, &options.plugins)?;
         Ok(Self {
             java,
             home,
+            plugins,
             directory: directory.to_owned(),
             version: options.version,
             libraries: options.libraries.clone(),
@@ -169,7 +173,7 @@ impl Launch {
             .env("FLINK_CONF_DIR", self.directory.join("conf"))
             .env("FLINK_LIB_DIR", self.home.join("lib"))
             .env("FLINK_OPT_DIR", self.home.join("opt"))
-            .env("FLINK_PLUGINS_DIR", self.home.join("plugins"))
+            .env("FLINK_PLUGINS_DIR", &self.plugins)
             // Options for other Java programs of this machine.
             .env_remove("JAVA_TOOL_OPTIONS");
         java
@@ -197,6 +201,28 @@ impl Launch {
     fn dist(&self) -> PathBuf {
         self.home.join(format!("lib/flink-dist-{}.jar", self.version))
     }
+}
+
+/// The folder with the distribution's plugins, or with these besides: each has a folder of its own.
+fn plugins(home: &Path, directory: &Path, more: &[PathBuf]) -> Result<PathBuf, Error> {
+    let shipped = home.join("plugins");
+    if more.is_empty() {
+        return Ok(shipped);
+    }
+    let all = directory.join("plugins");
+    fs::create_dir_all(&all).map_err(process::file("create", &all))?;
+    let list = fs::read_dir(&shipped).map_err(process::file("list", &shipped))?;
+    for plugin in list.flatten().filter(|entry| entry.path().is_dir()) {
+        let link = all.join(plugin.file_name());
+        symlink(plugin.path(), &link).map_err(process::file("link", &link))?;
+    }
+    for jar in more {
+        let folder = all.join(jar.file_stem().unwrap_or_default());
+        fs::create_dir_all(&folder).map_err(process::file("create", &folder))?;
+        let link = folder.join(jar.file_name().unwrap_or_default());
+        symlink(jar, &link).map_err(process::file("link", &link))?;
+    }
+    Ok(all)
 }
 
 /// The ports of a JobManager, which keep their numbers when it is restarted.

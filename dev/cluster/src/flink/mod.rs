@@ -79,6 +79,8 @@ pub struct FlinkOptions {
     pub configuration: Vec<(String, String)>,
     /// Jars beside those in the distribution's `lib`: their classes are on the cluster.
     pub libraries: Vec<PathBuf>,
+    /// Jars that become plugins, each with a class loader of its own, beside those of the distribution.
+    pub plugins: Vec<PathBuf>,
 }
 
 impl Default for FlinkOptions {
@@ -89,6 +91,7 @@ impl Default for FlinkOptions {
             slots: 8,
             configuration: Vec::new(),
             libraries: Vec::new(),
+            plugins: Vec::new(),
         }
     }
 }
