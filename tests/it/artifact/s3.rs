@@ -15,6 +15,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
+use devcluster::{ObjectStore, skip_real};
 use flink_job_operator::{
     api::Reason,
     artifact::{ArtifactError, ArtifactPolicy, Fetcher, JarSource, S3Credentials, S3Settings, Sha256Sum, stub_jar},
@@ -353,6 +354,72 @@ async fn the_folders_of_a_folder_are_listed_where_state_is_looked_at() {
         assert_eq!(error.is_permanent(), permanent, "{error}");
         assert!(!format!("{error} {error:?}").contains("s3cr3t"), "{error:?}");
     }
+}
+
+/// What the operator hears from a store with these objects: of each object and of each folder.
+async fn told(mut policy: ArtifactPolicy, endpoint: &str) -> Vec<String> {
+    policy.s3.endpoint = Some(endpoint.parse().unwrap());
+    policy.s3.reads_state = true;
+    let fetcher = Fetcher::new(policy).unwrap();
+    let mut told = Vec::new();
+    for key in [
+        "team-a/chk-1/_metadata",
+        "team-a/chk-1",
+        "team-a/chk-3/_metadata",
+        "team-a/b c=1.jar",
+    ] {
+        told.push(format!("{key}: {:?}", fetcher.has_object("jars", key).await));
+    }
+    for folder in ["team-a", "team-a/chk-1", "team-a/chk", "team", "none"] {
+        let mut folders = fetcher.folders("jars", folder).await.unwrap();
+        folders.sort();
+        told.push(format!("{folder}/: {folders:?}"));
+    }
+    for jar in ["b c=1.jar", "none.jar"] {
+        let wanted = source(&format!("s3://jars/team-a/{jar}"));
+        for _ in 0..2 {
+            let answer = fetcher.fetch(&wanted).await;
+            let answer = answer.map(|jar| (Sha256Sum::of(&content(&jar)), jar.is_revalidated()));
+            told.push(format!("{jar}: {:?}", answer.map_err(|error| error.reason())));
+        }
+    }
+    told
+}
+
+#[tokio::test]
+async fn the_imitated_store_answers_as_another_s3_server_does() {
+    if skip_real("the_imitated_store_answers_as_another_s3_server_does") {
+        return;
+    }
+    let ground = Ground::new().await;
+    let imitated = ground.policy.s3.endpoint.clone().unwrap();
+    let other = ObjectStore::start().await.unwrap();
+    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    for name in [
+        "chk-1/_metadata",
+        "chk-1/x",
+        "chk-2/y",
+        "chk-10/_metadata",
+        "shared/z",
+        "b c=1.jar",
+    ] {
+        let name = format!("jars/team-a/{name}");
+        ground.store.put(&name, stub_jar());
+        let url = format!("{}{name}", other.url());
+        http.put(url)
+            .body(stub_jar())
+            .send()
+            .await
+            .unwrap()
+            .error_for_status()
+            .unwrap();
+    }
+    let expected = told(ground.policy.clone(), imitated.as_str()).await;
+    assert_eq!(told(ground.policy.clone(), other.url()).await, expected);
+    assert!(
+        expected.contains(&"team-a/: [\"chk-1\", \"chk-10\", \"chk-2\", \"shared\"]".to_owned()),
+        "{expected:#?}"
+    );
 }
 
 #[tokio::test]

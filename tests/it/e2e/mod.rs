@@ -25,6 +25,7 @@ mod session;
 mod setup;
 mod sparse;
 mod state;
+mod stored;
 mod submit;
 mod upgrade;
 mod variables;

@@ -18,21 +18,28 @@ pub struct Operator {
     kubeconfig: PathBuf,
     port: u16,
     lease: &'static str,
+    more: Vec<String>,
 }
 
 impl Operator {
     /// Starts one, and waits until it is ready. CRDs and rights must be there.
     pub async fn start(plane: &ControlPlane, lease: &'static str) -> Self {
+        Self::start_with(plane, lease, Vec::new()).await
+    }
+
+    /// The same with more arguments.
+    pub async fn start_with(plane: &ControlPlane, lease: &'static str, more: Vec<String>) -> Self {
         let supervisor = Supervisor::start("operator", &Cache::open().unwrap().logs()).unwrap();
         let kubeconfig = plane.user(rbac::USER, &["system:serviceaccounts"]).unwrap();
         let port = port::free().unwrap();
-        let process = spawn(&supervisor, &kubeconfig, port, lease);
+        let process = spawn(&supervisor, &kubeconfig, port, lease, &more);
         let operator = Self {
             process,
             supervisor,
             kubeconfig,
             port,
             lease,
+            more,
         };
         operator.ready().await;
         operator
@@ -45,7 +52,7 @@ impl Operator {
 
     /// Starts it again after [`kill`](Self::kill), with the same arguments and log.
     pub async fn restart(&mut self) {
-        self.process = spawn(&self.supervisor, &self.kubeconfig, self.port, self.lease);
+        self.process = spawn(&self.supervisor, &self.kubeconfig, self.port, self.lease, &self.more);
         self.ready().await;
     }
 
@@ -93,7 +100,7 @@ impl Operator {
     }
 }
 
-fn spawn(supervisor: &Arc<Supervisor>, kubeconfig: &PathBuf, port: u16, lease: &str) -> Process {
+fn spawn(supervisor: &Arc<Supervisor>, kubeconfig: &PathBuf, port: u16, lease: &str, more: &[String]) -> Process {
     let mut command = Command::new(env!("CARGO_BIN_EXE_flink-job-operator"));
     command
         .arg("run")
@@ -109,6 +116,7 @@ fn spawn(supervisor: &Arc<Supervisor>, kubeconfig: &PathBuf, port: u16, lease: &
         .arg(super::jar_host().url("/"))
         .arg("--allowed-notification-url")
         .arg(format!("http://{}/", super::notified().local_addr().unwrap()))
+        .args(more)
         .env_remove("RUST_LOG")
         .env_remove("KUBECONFIG");
     for url in Gate::urls() {

@@ -57,6 +57,11 @@ impl Scene<'static> {
 impl<'a> Scene<'a> {
     /// On these servers, without a session.
     pub async fn on(name: &str, plane: &ControlPlane, operator: &'a Operator, flink: &'a Flink) -> Self {
+        Self::within(Self::namespace(name, plane).await, plane, operator, flink).await
+    }
+
+    /// Makes a namespace with a name that begins so.
+    pub async fn namespace(name: &str, plane: &ControlPlane) -> String {
         static NUMBER: AtomicU32 = AtomicU32::new(1);
         devcluster::install_crypto();
         let admin = plane.client().await.unwrap();
@@ -64,16 +69,14 @@ impl<'a> Scene<'a> {
         let object = serde_json::from_value(json!({ "metadata": { "name": namespace } })).unwrap();
         let namespaces: Api<Namespace> = Api::all(admin.clone());
         namespaces.create(&PostParams::default(), &object).await.unwrap();
+        namespace
+    }
+
+    /// On these servers, in a namespace that is there, without a session.
+    pub async fn within(namespace: String, plane: &ControlPlane, operator: &'a Operator, flink: &'a Flink) -> Self {
         let gate = Gate::take();
         gate.lead_to(flink.rest_url());
-        Self {
-            namespace,
-            admin,
-            operator,
-            gate,
-            flink,
-            http: reqwest::Client::builder().no_proxy().build().unwrap(),
-        }
+        Self::again(&namespace, gate, plane, operator, flink).await
     }
 
     /// A namespace that another test has made, by a runtime that clients cannot be taken over from.
