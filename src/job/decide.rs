@@ -125,21 +125,18 @@ fn lost_status(o: &Observed<'_>) -> Option<Plan> {
 
 /// Something that was decided on has been seen to its end: what comes next?
 pub(super) fn go_on(o: &Observed<'_>, mut status: JobStatus, rule: &'static str) -> Plan {
-    let (phase, reason, message) = if o.meta.deleting {
-        (
-            Phase::Deleting,
-            Reason::Cancelled,
-            "the job has ended; the resource goes",
-        )
-    } else if status.submission().is_some() {
-        (Phase::Submitting, Reason::Submitting, "a submission is under way")
-    } else if status.live_run().is_some() {
+    if o.meta.deleting {
+        let message = "the job has ended; the resource goes";
+        Verdict::reconciling(Phase::Deleting, Reason::Cancelled, message).write(o, &mut status);
+        return Plan::with(rule, status);
+    }
+    if status.submission().is_some() {
+        return idle::submitting(o, status, rule);
+    }
+    if status.live_run().is_some() {
         return follow::follow(o, status);
-    } else {
-        return idle::idle(o, status);
-    };
-    Verdict::reconciling(phase, reason, message).write(o, &mut status);
-    Plan::with(rule, status)
+    }
+    idle::idle(o, status)
 }
 
 /// Takes a job over that runs, or ran, already.

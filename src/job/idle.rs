@@ -16,12 +16,22 @@ use crate::api::{
 
 /// Nothing runs by `status`, which may be ahead of the status that was observed.
 pub(super) fn idle(o: &Observed<'_>, mut status: JobStatus) -> Plan {
+    if status.submission().is_some() {
+        // The operator writes no submission beside a run, but a status can be edited: what may still start comes first.
+        return submitting(o, status, "idle/submitting");
+    }
     ledger::read_last(o, &mut status);
     let open = ledger::is_open(o, &status).is_some();
     let mut plan = by_desired_state(o, status);
     // What the job left is told even if nobody starts it again.
     plan.wants.state |= open;
     plan
+}
+
+/// A submission was decided on, which the next turn sees to.
+pub(super) fn submitting(o: &Observed<'_>, mut status: JobStatus, rule: &'static str) -> Plan {
+    Verdict::reconciling(Phase::Submitting, Reason::Submitting, "a submission is under way").write(o, &mut status);
+    Plan::with(rule, status)
 }
 
 fn by_desired_state(o: &Observed<'_>, status: JobStatus) -> Plan {
@@ -218,6 +228,19 @@ mod tests {
     fn edit(case: &mut Case, change: impl FnOnce(&mut FlinkSessionJobSpec)) {
         case.edit(change);
         case.settle();
+    }
+
+    #[test]
+    fn what_may_still_start_comes_before_another_start() {
+        let mut case = Case::ended(Replaced);
+        case.status.intent_mut().submit = Case::submitting().status.submission().cloned();
+        let open = case.status.submission().cloned();
+        assert!(open.is_some());
+        let plan = case.observed(|o| idle(o, o.status.clone()));
+        assert_eq!(
+            (plan.rule, plan.status.submission().cloned()),
+            ("idle/submitting", open)
+        );
     }
 
     /// Rule 14, for a version without state: by what the user does, the outcomes after which the job runs again.
