@@ -263,9 +263,10 @@ fn intend(o: &Observed<'_>, mut status: JobStatus, start: Start<'_>) -> Plan {
 /// A JobID that was never used: above every attempt that is recorded or seen, and above the clock, which covers records
 /// that were lost.
 fn next_job_id(o: &Observed<'_>, status: &JobStatus) -> JobId {
-    let recorded = status
-        .job_id
+    // What was named before this turn counts as well: closing a submission puts its id there instead.
+    let recorded = [status.job_id, o.status.job_id]
         .into_iter()
+        .flatten()
         .chain(status.runs.iter().map(|run| run.job_id));
     let seen = o
         .up()
@@ -348,6 +349,17 @@ mod tests {
         case.edit(|spec| spec.job.args.clear());
         case.persist("start/intend");
         assert_eq!(case.id().attempt(), 1_900_000_001);
+    }
+
+    #[test]
+    fn an_id_that_the_status_named_before_this_turn_is_not_used_again() {
+        let mut case = Case::ended(RunOutcome::Replaced);
+        let named = JobId::new(case.id().installation(), case.id().owner(), 1_950_000_000);
+        let mut closed = case.status.clone();
+        closed.job_id = Some(case.id());
+        case.status.job_id = Some(named);
+        let next = case.observed(|o| next_job_id(o, &closed));
+        assert_eq!(next.attempt(), 1_950_000_001);
     }
 
     #[test]

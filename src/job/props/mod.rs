@@ -147,12 +147,13 @@ fn every_kind_of_decision_is_tried() {
 proptest! {
     #![proptest_config(config())]
 
-    // Most come to rest in three turns. A record with a savepoint, a cancellation and a stray job in it takes the most.
+    // A savepoint that is to become a resource is created and taken off the record first.
     #[test]
-    fn the_driver_comes_to_rest_within_ten_turns_and_takes_nothing_back(case in anything()) {
+    fn the_driver_comes_to_rest_within_six_turns_and_takes_nothing_back(case in anything()) {
+        let most = if case.status.keep().is_some() { 9 } else { 7 };
         let turns = turns(case);
         let rules: Vec<_> = turns.iter().map(|(_, plan)| plan.rule).collect();
-        prop_assert!(turns.len() <= 10, "{:?}", rules);
+        prop_assert!(turns.len() <= most, "{:?}", rules);
         let written = turns.iter().filter(|(seen, plan)| plan.status != seen.status);
         let written: Vec<_> = turns.iter().take(1).map(|(seen, _)| &seen.status).chain(written.map(|(_, plan)| &plan.status)).collect();
         let again = written.iter().enumerate().any(|(n, status)| written.iter().take(n).any(|before| before == status));
@@ -261,7 +262,7 @@ proptest! {
             let stray = marked(&seen).any(|job| job == id) && !current;
             let right = match cancel.purpose {
                 // After its savepoint a job that hangs in its end is cancelled, whatever the spec says by then.
-                CancelPurpose::Upgrade | CancelPurpose::Suspend | CancelPurpose::Delete if taken => true,
+                CancelPurpose::Upgrade | CancelPurpose::Suspend | CancelPurpose::Delete if taken && current => true,
                 CancelPurpose::Upgrade => spec.state == DesiredState::Running && kept && restart && current,
                 CancelPurpose::Suspend => spec.state == DesiredState::Suspended && kept && (current || adopted),
                 CancelPurpose::Cancel => spec.state == DesiredState::Cancelled && (current || adopted),
