@@ -1,4 +1,4 @@
-//! A cluster with one slot, without a directory for savepoints, and with a short memory of jobs that have ended.
+//! A cluster with one slot and without a directory for savepoints, and one with a short memory of jobs that have ended.
 
 use std::time::Duration;
 
@@ -13,23 +13,24 @@ use super::{
 };
 use crate::harness::{Job, Kstatus, Scene, operator, plane, taken::message};
 
-/// That cluster. One test at a time has it.
+/// The cluster with one slot and no directory. One test at a time has it.
 async fn sparse() -> MutexGuard<'static, Option<Flink>> {
     static SPARSE: Mutex<Option<Flink>> = Mutex::const_new(None);
     let mut sparse = SPARSE.lock().await;
     if sparse.is_none() {
-        let keys = [
-            ("jobstore.expiration-time", "3"),
-            ("execution.checkpointing.savepoint-dir", ""),
-        ];
-        let options = FlinkOptions {
-            slots: 1,
-            configuration: keys.map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
-            ..FlinkOptions::default()
-        };
-        *sparse = Some(Flink::start(options).await.unwrap());
+        *sparse = Some(with("execution.checkpointing.savepoint-dir", "").await);
     }
     sparse
+}
+
+/// A cluster with one slot, and with `value` at `key`.
+async fn with(key: &str, value: &str) -> Flink {
+    let options = FlinkOptions {
+        slots: 1,
+        configuration: [(key.to_owned(), value.to_owned())].into(),
+        ..FlinkOptions::default()
+    };
+    Flink::start(options).await.unwrap()
 }
 
 #[tokio::test]
@@ -37,8 +38,9 @@ async fn a_finished_job_that_flink_forgets_stays_finished_and_is_not_run_again()
     if skip_real("a_finished_job_that_flink_forgets_stays_finished_and_is_not_run_again") {
         return;
     }
-    let sparse = sparse().await;
-    let scene = Scene::on("forgotten", plane().await, operator().await, sparse.as_ref().unwrap()).await;
+    // Its own: a test that asks Flink how a job ended must not find it forgotten.
+    let forgetful = with("jobstore.expiration-time", "10").await;
+    let scene = Scene::on("forgotten", plane().await, operator().await, &forgetful).await;
     scene.session().await;
     let spec = Job::spec(&scene, TestJob::Bounded, &[]).await;
     let job = scene.job("report", spec).await;
@@ -119,6 +121,11 @@ async fn a_job_whose_tasks_wait_for_a_slot_is_stopped_when_they_run() {
     let spec = Job::spec(&scene, TestJob::Counter, &[]).await;
     let first = scene.job("first", spec).await;
     first.runs().await;
+    scene
+        .eventually("its task runs and has the slot", async || {
+            (Job::ledger_at(&scene).sources().len() == 1).then_some(())
+        })
+        .await;
     let mut spec = counting(&scene, "Savepoint").await;
     spec["slotCheck"] = json!("Off");
     let job = scene.job("orders", spec).await;
