@@ -1,5 +1,7 @@
 //! What the API server makes of the manifests.
 
+use std::time::{Duration, Instant};
+
 use devcluster::skip_real;
 use flink_job_operator::api::{FlinkSession, FlinkSessionJob, Savepoint};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
@@ -7,7 +9,7 @@ use kube::{Api, CustomResourceExt};
 use serde_json::{Value, json};
 
 use super::{Ground, with};
-use crate::harness::{Kstatus, kstatus, plane};
+use crate::harness::{Kstatus, PATIENCE, kstatus, plane};
 
 #[tokio::test]
 async fn the_crds_are_established_structural_and_told_in_columns() {
@@ -106,21 +108,24 @@ async fn explain_has_a_text_for_every_field() {
     }
     // What `kubectl explain` reads.
     let admin = plane().await.client().await.unwrap();
-    let mut document = Value::Null;
-    // The document follows the CRDs a moment later.
-    for _ in 0..100 {
+    let kinds = ["FlinkSession", "FlinkSessionJob", "Savepoint"].map(|kind| format!("dev.flinkjobs.v1alpha1.{kind}"));
+    let begun = Instant::now();
+    // The document follows the CRDs a moment later, one by one.
+    let schemas = loop {
         let request = http::Request::get("/openapi/v3/apis/flinkjobs.dev/v1alpha1")
             .body(Vec::new())
             .unwrap();
-        if let Ok(found) = admin.request::<Value>(request).await {
-            document = found;
-            break;
+        let found = admin.request::<Value>(request).await.unwrap_or_default();
+        let schemas = found["components"]["schemas"].clone();
+        if kinds.iter().all(|kind| schemas.get(kind).is_some()) {
+            break schemas;
         }
-        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-    }
+        assert!(begun.elapsed() < PATIENCE, "{schemas}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    };
     let mut bare = Vec::new();
-    for kind in ["FlinkSession", "FlinkSessionJob", "Savepoint"] {
-        let schema = &document["components"]["schemas"][format!("dev.flinkjobs.v1alpha1.{kind}")];
+    for kind in kinds {
+        let schema = &schemas[&kind];
         assert!(schema["description"].is_string(), "{kind}: {schema}");
         walk("", schema, &mut bare);
     }

@@ -81,14 +81,15 @@ async fn a_server_that_drips_is_cut() {
     );
     assert!(error.to_string().contains("16384 bytes a second"), "{error}");
     assert!(begun.elapsed() < Duration::from_secs(5));
-    // Slow, but fast enough.
+    // Slow, but fast enough, and that for more than one window.
+    let wanted = ground.jar("/y.jar", jar_of(500_000, 1));
     let fetcher = ground.fetcher_with(|policy| {
         policy.pace = Pace {
             bytes_per_second: 20_000,
-            window,
+            window: Duration::from_secs(2),
         }
     });
-    ground.host.fault("/x.jar", Fault::Drip(100_000));
+    ground.host.fault("/y.jar", Fault::Drip(100_000));
     assert!(fetcher.fetch(&wanted).await.is_ok());
 }
 

@@ -1,6 +1,6 @@
 //! What a job gets: its jar, as it is at its place now, for as little traffic as possible.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use devcluster::jar_host::Fault;
 use flink_job_operator::{
@@ -159,6 +159,15 @@ async fn one_namespace_does_not_take_the_turns_of_another() {
         ground.host.fault(&path, Fault::Delay(Duration::from_secs(60)));
         let fetcher = fetcher.clone();
         slow.spawn(async move { fetcher.fetch(&wanted).await.map(drop) });
+    }
+    let begun = Instant::now();
+    while ground.host.requests().len() < 2 {
+        assert!(
+            begun.elapsed() < Duration::from_secs(60),
+            "{:?}",
+            ground.host.requests()
+        );
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
     tokio::time::sleep(Duration::from_millis(200)).await;
     assert_eq!(ground.host.requests().len(), 2);

@@ -7,6 +7,7 @@ use flink_job_operator::{
     api::JobStatus,
     flink::{ClusterEndpoint, FlinkClient, JarContent},
 };
+use serde_json::json;
 
 use super::{
     Failure, WITHIN, chosen,
@@ -80,7 +81,10 @@ async fn idle(world: &World, operator: &mut Operator) -> Result<(), Failure> {
     let first = world.jar_of_last_submission();
 
     let mut gate = world.flink.gate(Kind::Run.rule(1, Moment::BeforeForward));
-    world.create_with("held", world.other_program()).await;
+    // Not given up while it is held.
+    let mut spec = world.other_program();
+    spec["submitTimeout"] = json!("10m");
+    world.create_with("held", spec).await;
     let held = tokio::time::timeout(WITHIN, gate.reached())
         .await
         .map_err(|_| "no submission".to_owned())?;

@@ -1,5 +1,7 @@
 //! Watches that the API server ends because it has forgotten the version they started at: everything is listed anew.
 
+use std::time::Duration;
+
 use devcluster::fake::FakeOptions;
 use flink_job_operator::api::{FlinkSessionJob, Phase};
 use futures::{StreamExt, stream};
@@ -25,6 +27,7 @@ async fn created_unseen(world: &World, operator: &Operator) -> Result<(), Failur
     operator.kube.expire_watches("flinksessionjobs");
     operator.kube.stall_watches(false);
     eventually("all that was created is reconciled", async || {
+        tokio::time::sleep(Duration::from_millis(300)).await;
         let jobs = world.jobs.list(&ListParams::default()).await;
         let jobs = jobs.map_err(|error| error.to_string())?.items;
         let phase = |job: &FlinkSessionJob| job.status.as_ref().and_then(|status| status.phase);

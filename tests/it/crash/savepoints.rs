@@ -168,6 +168,8 @@ async fn lost(world: &World) -> Result<(), Failure> {
         under_way.then_some(()).ok_or_else(|| format!("{asked:?}"))
     })
     .await?;
+    // The operator has the answer by then.
+    world.polls(4).await?;
     world
         .cluster
         .configure(|options| options.savepoint_takes = Duration::from_millis(20));

@@ -117,7 +117,7 @@ async fn a_fleet_at_rest_costs_one_job_list_an_interval_and_no_request_to_the_ap
         return;
     }
     let world = World::new(FakeOptions::default()).await;
-    let flags = Flags::from([("--leader-elect", "true"), ("--lease-duration", "6s")]);
+    let flags = Flags::from([("--leader-elect", "true"), ("--lease-duration", "15s")]);
     let operator = world.operator_with(flags).await;
     let result = rests(&world, &operator).await;
     passed(world.judge(result, &[&operator]).await);

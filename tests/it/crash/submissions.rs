@@ -52,7 +52,9 @@ async fn take_turns(world: &World, other: &str) -> Result<(), Failure> {
         .map(|nth| world.flink.gate(Kind::Run.rule(nth, Moment::BeforeForward)))
         .collect();
     let crowd: Vec<String> = (0..CROWD).map(|n| format!("crowd-{n}")).collect();
-    join_all(crowd.iter().map(|name| world.create(name))).await;
+    // It is held for several steps, which none of the submissions may give up meanwhile.
+    let patient = json!({ "submitTimeout": "10m" });
+    join_all(crowd.iter().map(|name| world.create_with(name, patient.clone()))).await;
     let held = join_all(gates.into_iter().map(async |mut gate| gate.reached().await));
     let held = tokio::time::timeout(WITHIN, held)
         .await

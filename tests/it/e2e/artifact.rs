@@ -83,12 +83,13 @@ async fn a_slow_jar_holds_up_nobody_else() {
     }
     let scene = Scene::new("slow").await;
     let (spec, path) = spec_of(&scene, "slow.jar").await;
-    jar_host().fault(&path, Fault::Delay(Duration::from_secs(8)));
+    jar_host().fault(&path, Fault::Delay(Duration::from_secs(3600)));
     let slow = scene.job("slow", spec).await;
     let quick = Job::spec(&scene, TestJob::Counter, &[]).await;
     let quick = scene.job("quick", quick).await;
     quick.runs().await;
     assert!(slow.submissions().is_empty(), "the quick one was first");
+    jar_host().mend(&path);
     slow.runs().await;
     scene.end().await;
 }

@@ -123,6 +123,11 @@ async fn a_job_waits_for_free_slots() {
     let spec = Job::spec(&scene, TestJob::Counter, &[]).await;
     let first = scene.job("first", spec.clone()).await;
     first.runs().await;
+    scene
+        .eventually("its task runs and has a slot", async || {
+            (Job::ledger_at(&scene).sources().len() == 1).then_some(())
+        })
+        .await;
     let mut wide = spec;
     wide["job"]["parallelism"] = json!(2);
     let second = scene.job("second", wide).await;

@@ -1,21 +1,21 @@
 //! A job that hangs in its snapshots: nothing is taken from it by force, and every wait says what it is for.
 
-use devcluster::{jars::TestJob, skip_real};
+use devcluster::skip_real;
 use flink_job_operator::api::{ConditionType, Phase, Reason, Savepoint, SavepointPhase, condition::find};
 use serde_json::{Value, json};
 
-use super::kept::{change, counted, counting};
+use super::kept::{change, counted, without_checkpoints};
 use crate::harness::{
-    Job, Kstatus, Scene,
+    Kstatus, Scene,
     taken::{Taken, message},
 };
 
 /// A job that takes no checkpoints by itself, and hangs in each savepoint until Flink gives that up.
 async fn hanging(scene: &Scene<'_>, mode: &str) -> Value {
-    let mut spec = counting(scene, mode).await;
-    let mut args = Job::spec(scene, TestJob::Counter, &["--on-snapshot", "hang"]).await;
-    spec["job"]["args"] = args["job"]["args"].take();
-    spec["flinkConfiguration"]["execution.checkpointing.timeout"] = json!("8 s");
+    let mut spec = without_checkpoints(scene, mode).await;
+    let args = spec["job"]["args"].as_array_mut().unwrap();
+    args.extend(["--on-snapshot", "hang"].map(Value::from));
+    spec["flinkConfiguration"]["execution.checkpointing.timeout"] = json!("25 s");
     spec
 }
 

@@ -16,7 +16,7 @@ use kube::Api;
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
-use super::kept::{began_with, change, counted, counting, goes_on};
+use super::kept::{began_with, change, counted, counting, goes_on, without_checkpoints};
 use crate::harness::{Gate, Job, Kstatus, Scene, operator, plane, taken::message};
 
 /// What the jobs had counted when their savepoints were taken.
@@ -81,7 +81,8 @@ async fn kill() -> Killed {
 /// Jobs that run: one with a savepoint on record, and two that were started from that and have checkpoints of their own on
 /// record.
 async fn with_state_on_record(scene: &Scene<'_>) {
-    let mut spec = counting(scene, "LastState").await;
+    // A checkpoint would be newer than its savepoint.
+    let mut spec = without_checkpoints(scene, "LastState").await;
     spec["restartPolicy"] = json!({ "onLost": "Fail" });
     let job = scene.job("left-alone", spec).await;
     let first = job.runs().await;
@@ -113,7 +114,7 @@ async fn without_state_on_record(scene: &Scene<'_>) {
     for (name, spec) in [("bounded", bounded), ("nothing-kept", nothing)] {
         scene.job(name, spec).await.runs().await;
     }
-    let starting = Job::spec(scene, TestJob::SleepingMain, &["--sleep-seconds", "5"]).await;
+    let starting = Job::spec(scene, TestJob::SleepingMain, &["--sleep-seconds", "20"]).await;
     let mut again = starting.clone();
     again["onUnknownResult"] = json!("Resubmit");
     scene.job("cut-off", starting).await;

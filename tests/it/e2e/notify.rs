@@ -24,6 +24,7 @@ async fn whoever_a_job_names_is_told_what_happens_to_it() {
         { "name": "chat", "url": receiver.url(1, "/chat"), "on": ["Running", "Failed"] },
     ]);
     let job = scene.job("orders", spec).await;
+    job.runs().await;
     let status = job.reaches(Phase::Failed, Reason::JobFailed, Kstatus::Failed).await;
     let told = scene
         .eventually("all were told", async || {

@@ -44,7 +44,7 @@ async fn with_outdated_crds_nothing_is_started_and_the_operator_says_what_to_app
     }
     let plane = ControlPlane::start().await.unwrap();
     install(&plane.client().await.unwrap()).await;
-    let operator = Operator::start(&plane, "5s").await;
+    let operator = Operator::start(&plane, "15s").await;
     let scene = Scene::on("outdated", &plane, &operator, flink().await).await;
     outdate(&scene, "attempt").await;
     scene.session().await;

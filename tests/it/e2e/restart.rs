@@ -16,7 +16,7 @@ use crate::harness::{Job, Operator, Scene, flink, install};
 async fn own() -> (ControlPlane, Operator) {
     let plane = ControlPlane::start().await.unwrap();
     install(&plane.client().await.unwrap()).await;
-    let operator = Operator::start(&plane, "5s").await;
+    let operator = Operator::start(&plane, "15s").await;
     (plane, operator)
 }
 

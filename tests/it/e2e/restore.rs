@@ -252,6 +252,11 @@ async fn a_savepoint_whose_files_were_disposed_of_starts_nothing() {
     let (job, _) = orders(&scene).await;
     let (taken, path) = saved(&scene, "one").await;
     taken.edit(json!({ "deletionPolicy": "Dispose" })).await;
+    taken
+        .is("its deletion waits", |savepoint| {
+            savepoint.metadata.finalizers.is_some()
+        })
+        .await;
     job.delete().await;
     job.gone().await;
     taken.delete().await;

@@ -11,7 +11,7 @@ use flink_job_operator::{
 };
 use serde_json::json;
 
-use super::kept::{checkpointed, counting, goes_on, savepoints};
+use super::kept::{checkpointed, counted, counting, goes_on, savepoints, without_checkpoints};
 use crate::harness::{
     Job, Kstatus, Scene, jar_host,
     taken::{files, message},
@@ -23,9 +23,11 @@ async fn a_savepoint_is_taken_of_a_job_that_runs_on() {
         return;
     }
     let scene = Scene::new("savepoint").await;
-    let job = scene.job("orders", counting(&scene, "Stateless").await).await;
+    // A checkpoint would be newer, and what the job needs.
+    let spec = without_checkpoints(&scene, "Stateless").await;
+    let job = scene.job("orders", spec).await;
     let first = job.runs().await;
-    checkpointed(&scene, &first, 1).await;
+    counted(&scene, &first, 1).await;
     let taken = scene.savepoint("one", json!({ "jobRef": { "name": "orders" } })).await;
     let status = taken.completes().await;
     let directory = savepoints(&scene).join(&scene.namespace).join("orders").join(format!(

@@ -182,10 +182,6 @@ async fn a_job_goes_on_from_its_checkpoint_when_a_jobmanager_with_high_availabil
             ("kubernetes.cluster-id", "recovering"),
             ("kubernetes.namespace", "flink-ha"),
             ("kubernetes.config.file", kubeconfig.to_str().unwrap()),
-            // The lease of the killed JobManager runs out sooner.
-            ("high-availability.kubernetes.leader-election.lease-duration", "3s"),
-            ("high-availability.kubernetes.leader-election.renew-deadline", "3s"),
-            ("high-availability.kubernetes.leader-election.retry-period", "500ms"),
         ]),
         ..FlinkOptions::default()
     };

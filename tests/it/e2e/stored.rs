@@ -47,7 +47,7 @@ async fn operator(plane: &ControlPlane, store: &ObjectStore, namespace: &str) ->
         "--s3-anonymous".to_owned(),
         format!("--state-prefix={namespace}=s3://state/{namespace}/"),
     ];
-    Operator::start_with(plane, "5s", flags.into()).await
+    Operator::start_with(plane, "15s", flags.into()).await
 }
 
 fn directory(scene: &Scene<'_>, name: &str) -> String {

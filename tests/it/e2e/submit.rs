@@ -13,6 +13,13 @@ async fn a_job_is_submitted_once_and_its_status_tells() {
         return;
     }
     let scene = Scene::new("submit").await;
+    // A job that is seen before its session waits, and says so in an Event.
+    scene
+        .session_is("ready", |session| {
+            let status = session.status.as_ref();
+            status.is_some_and(|status| status.submission_enabled == Some(true))
+        })
+        .await;
     let spec = Job::spec(&scene, TestJob::Counter, &[]).await;
     let job = scene.job("orders", spec).await;
     let status = job.runs().await;
@@ -101,7 +108,7 @@ async fn a_bounded_job_finishes_and_an_edit_runs_it_again() {
         return;
     }
     let scene = Scene::new("bounded").await;
-    let spec = Job::spec(&scene, TestJob::Bounded, &["--seconds", "2"]).await;
+    let spec = Job::spec(&scene, TestJob::Bounded, &["--seconds", "15"]).await;
     let job = scene.job("report", spec).await;
     job.runs().await;
     let status = job.reaches(Phase::Finished, Reason::Finished, Kstatus::Current).await;

@@ -119,7 +119,7 @@ async fn a_server_that_stops_answering_is_given_up_and_taken_up_again() {
         "{error}"
     );
     assert!(
-        start.elapsed() < Duration::from_secs(4),
+        start.elapsed() < Duration::from_secs(30),
         "the client's own deadline, also for bodies: {:?}",
         start.elapsed()
     );
@@ -130,7 +130,11 @@ async fn a_server_that_stops_answering_is_given_up_and_taken_up_again() {
         .await
         .unwrap_err();
     assert!(!error.nothing_changed() && error.retry_later(), "{error}");
-    assert!(start.elapsed() < Duration::from_secs(1));
+    assert!(
+        start.elapsed() < limits.deadline,
+        "the call's own: {:?}",
+        start.elapsed()
+    );
 
     link.mend();
     within(Duration::from_secs(5), "get configmap", api.get("a"))
@@ -170,7 +174,7 @@ async fn a_watch_that_went_silent_is_taken_up_where_it_was() {
             }
         }
     };
-    tokio::time::timeout(Duration::from_secs(10), seen).await.unwrap();
+    tokio::time::timeout(Duration::from_secs(60), seen).await.unwrap();
 }
 
 /// A type that does not fit, as after an incompatible change of the API.

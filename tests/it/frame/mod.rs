@@ -16,6 +16,9 @@ use k8s_openapi::api::{
     rbac::v1::{PolicyRule, Role, RoleBinding, RoleRef, Subject},
 };
 use kube::{Api, Client, Config, api::PostParams};
+use serde_json::json;
+
+use crate::harness::rbac;
 
 /// The shared API server, a namespace of this test's own, and the administrator's client.
 struct Ground {
@@ -82,7 +85,7 @@ impl Ground {
             }]),
             ..RoleBinding::default()
         };
-        binding.metadata.name = Some(user);
+        binding.metadata.name = Some(user.clone());
         let options = PostParams::default();
         Api::namespaced(self.admin.clone(), &self.namespace)
             .create(&options, &role)
@@ -92,6 +95,11 @@ impl Ground {
             .create(&options, &binding)
             .await
             .unwrap();
+        for verb in verbs {
+            let right = json!({
+                "namespace": self.namespace, "group": group, "resource": resource, "verb": verb });
+            rbac::until_allowed(&self.admin, &user, &right).await;
+        }
         let config = Target {
             kubeconfig: Some(kubeconfig),
             context: None,

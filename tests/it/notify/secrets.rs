@@ -115,11 +115,11 @@ async fn no_address_is_printed_whatever_happens() {
         },
     );
     let path = |n: u32| format!("/canary-{n}?canary=canary");
-    receiver.answers(&path(1), [404, 404].map(Answer::Status));
+    receiver.answers(&path(1), vec![Answer::Status(404); 10]);
     receiver.answers(&path(2), vec![Answer::Status(500); 10]);
     receiver.answers(&path(3), vec![Answer::After(PATIENCE, 204); 10]);
     let elsewhere = Answer::Header(302, LOCATION, receiver.url(1, "/canary"));
-    receiver.answers(&path(4), [elsewhere.clone(), elsewhere]);
+    receiver.answers(&path(4), vec![elsewhere; 10]);
     let urls = [
         receiver.url(1, &path(0)),
         receiver.url(1, &path(1)),

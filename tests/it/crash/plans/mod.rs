@@ -155,16 +155,19 @@ impl Plan {
         };
         let mut gate = proxy.gate(self.kind.rule(self.nth, self.moment));
         self.flow.begin(world).await;
-        let reached = tokio::select! {
-            biased;
-            held = gate.reached() => Some(held),
-            ended = self.flow.ends(world) => ended.map(|()| None)?,
-        };
-        if reached.is_some() {
-            return Ok(reached);
-        }
+        let expected = self.flow.expected();
         // What ends the flow is not its last write.
-        Ok(tokio::time::timeout(C::LATE, gate.reached()).await.ok())
+        let over = async {
+            self.flow.ends(world).await?;
+            world.comes_to(&expected).await?;
+            tokio::time::sleep(C::LATE).await;
+            Ok(())
+        };
+        tokio::select! {
+            biased;
+            held = gate.reached() => Ok(Some(held)),
+            over = over => over.map(|()| None),
+        }
     }
 
     /// What must be in the end.
