@@ -62,7 +62,7 @@ async fn the_demo_plays_on_a_cluster_of_yours_and_leaves_nothing_but_the_crds() 
         }
         panic!("the demo ended by itself");
     };
-    tokio::time::timeout(PATIENCE, runs).await.unwrap();
+    tokio::time::timeout(PATIENCE * 2, runs).await.unwrap();
     let client = plane.client().await.unwrap();
     let jobs: Api<FlinkSessionJob> = Api::all(client.clone());
     assert_eq!(jobs.list(&ListParams::default()).await.unwrap().items.len(), 1);
@@ -74,7 +74,7 @@ async fn the_demo_plays_on_a_cluster_of_yours_and_leaves_nothing_but_the_crds() 
         .unwrap();
     assert!(ended.success(), "{ended}");
 
-    let played = tokio::time::timeout(PATIENCE, command.arg("--exit").output())
+    let played = tokio::time::timeout(PATIENCE * 2, command.arg("--exit").output())
         .await
         .unwrap()
         .unwrap();

@@ -179,7 +179,7 @@ async fn a_slow_drip_and_a_flood_end_in_time_and_memory() {
     let began = Instant::now();
     let error = client.overview().await.unwrap_err();
     assert_eq!(error.class(), "timeout");
-    assert!(began.elapsed() < Duration::from_secs(12), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
 }
 
 /// A redirect could lead the credentials, or a submission, to another host.
@@ -248,7 +248,7 @@ async fn a_connection_that_does_not_come_up_was_not_sent() {
         .await
         .unwrap_err();
     assert!(matches!(error, FlinkError::NotSent(_)), "{error:?}");
-    assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
 }
 
 /// Servers that do not speak HTTP, or overdo it.

@@ -14,7 +14,7 @@ use flink_job_operator::flink::{
 use tokio::{sync::RwLock, time::Instant};
 
 /// Enough for a `main()` on a machine that is busy with other tests.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(90);
 
 /// Where a case runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

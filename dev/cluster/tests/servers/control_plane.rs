@@ -21,7 +21,7 @@ async fn is_ready_soon_and_says_its_version() {
     eprintln!("the API server was ready after {:?}", plane.ready_after());
     // 3 s on an idle machine of two cores; other tests run at the same time.
     assert!(
-        plane.ready_after() < Duration::from_secs(15),
+        plane.ready_after() < Duration::from_secs(60),
         "{:?}",
         plane.ready_after()
     );
@@ -80,7 +80,7 @@ async fn gives_a_user_only_what_rbac_allows() {
         .await
         .unwrap();
     // The authorizer sees a new binding through a watch.
-    for _ in 0..100 {
+    for _ in 0..1000 {
         if list(operator.clone()).await.is_ok() {
             return;
         }

@@ -85,7 +85,7 @@ impl<'a> Rest<'a> {
         let started = Instant::now();
         while self.state(id).await != state {
             assert!(
-                started.elapsed() < Duration::from_secs(30),
+                started.elapsed() < Duration::from_secs(90),
                 "{id} is {}, not {state}",
                 self.state(id).await
             );
