@@ -148,6 +148,7 @@ mod tests {
     use super::*;
     use crate::{
         api::{
+            ConditionType,
             job::{RestartPolicy, UpgradeMode},
             status::Restarts,
         },
@@ -216,6 +217,27 @@ mod tests {
             case.wait(1);
             assert_eq!(next(&case), "now");
         }
+    }
+
+    #[test]
+    fn who_waits_is_told_until_when_and_why_it_failed() {
+        let mut case = failed(on_failure(None), &[600]);
+        assert_eq!(next(&case), "in 10 s");
+        let due = case.now + Duration::from_secs(10);
+        case.settle();
+        assert_eq!(
+            case.status.restarts.as_ref().and_then(|restarts| restarts.next_time),
+            Some(due)
+        );
+        let ready = condition::find(&case.status.conditions, ConditionType::Ready).unwrap();
+        let words = format!("it is started again at {} (restartPolicy)", due.strftime("%H:%M:%SZ"));
+        assert!(ready.message.ends_with(&words), "{}", ready.message);
+        let why = case
+            .status
+            .failure
+            .as_ref()
+            .map_or("the job failed", |failure| &failure.message);
+        assert!(ready.message.starts_with(why), "{}", ready.message);
     }
 
     #[test]
