@@ -1,14 +1,15 @@
-//! Free ports on the loopback address.
+//! Ports of the loopback address: free ones, and closed ones.
 
 use std::{
     collections::HashSet,
     hash::{BuildHasher, RandomState},
     io,
-    net::{Ipv4Addr, TcpListener},
+    net::{Ipv4Addr, SocketAddr, TcpListener},
     ops::Range,
 };
 
 use parking_lot::Mutex;
+use tokio::net::TcpSocket;
 
 /// Below the range of the ports that systems give to outgoing connections (32768 on Linux, 49152 on macOS), so that no
 /// client takes a port between its choice and its use, or while the server that owns it restarts.
@@ -37,4 +38,33 @@ pub fn free() -> io::Result<u16> {
         io::ErrorKind::AddrInUse,
         format!("no free port in {PORTS:?} after {TRIES} tries"),
     ))
+}
+
+/// An address that refuses every connection as long as this lives. A port that is merely free may be another server's by the
+/// time it is asked, or may be given to the very client that asks.
+#[derive(Debug)]
+pub struct Closed {
+    /// Bound, so that nobody else gets the port, and not listening.
+    _held: TcpSocket,
+    address: SocketAddr,
+}
+
+impl Closed {
+    /// A port of the loopback address.
+    ///
+    /// # Errors
+    ///
+    /// If the system has no port left.
+    pub fn take() -> io::Result<Self> {
+        let held = TcpSocket::new_v4()?;
+        held.bind((Ipv4Addr::LOCALHOST, 0).into())?;
+        let address = held.local_addr()?;
+        Ok(Self { _held: held, address })
+    }
+
+    /// Where nobody answers.
+    #[must_use]
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
 }

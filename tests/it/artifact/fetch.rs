@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use devcluster::jar_host::Fault;
+use devcluster::{jar_host::Fault, port};
 use flink_job_operator::{
     api::Reason,
     artifact::{ArtifactError, ArtifactPolicy, Fetcher, JarSource, Sha256Sum, stub_jar},
@@ -215,10 +215,8 @@ async fn a_server_that_refuses_is_told_from_one_that_fails() {
 #[tokio::test]
 async fn a_host_that_is_not_there_is_named() {
     let ground = Ground::new();
-    let closed = std::net::TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap();
+    let port = port::Closed::take().unwrap();
+    let closed = port.address();
     let prefix = format!("http://{closed}/").parse().unwrap();
     let fetcher = ground.fetcher_with(|policy| {
         policy.allowed.push(prefix);

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use devcluster::{
     fake::{Action, FakeFlink, FakeOptions, Fault, Reply},
     jars::TestJob,
+    port,
 };
 use flink_job_operator::flink::{ClusterEndpoint, FlinkClient, FlinkError, JarContent, JarId, JobId, RunReply};
 use tokio::{
@@ -200,7 +201,7 @@ async fn redirects_are_not_followed() {
 
 #[tokio::test]
 async fn nothing_that_did_not_connect_was_sent() {
-    let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let closed = port::Closed::take().unwrap();
     let plain = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let no_tls = plain.local_addr().unwrap();
     tokio::spawn(async move {
@@ -212,7 +213,7 @@ async fn nothing_that_did_not_connect_was_sent() {
     });
     let jar = "b8a1b5ce-38ab-4bd8-a76f-9d4d02c0d2b9_any.jar".parse().unwrap();
     for url in [
-        format!("http://{free}"),
+        format!("http://{}", closed.address()),
         "http://no-such-host.invalid:8081".to_owned(),
         format!("https://{no_tls}"),
     ] {

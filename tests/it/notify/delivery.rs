@@ -57,10 +57,8 @@ async fn a_receiver_that_fails_for_ever_is_asked_five_times() {
 
 #[tokio::test]
 async fn a_receiver_that_is_not_there_is_tried_again() {
-    // A port that nobody listens on now.
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("http://{}/", listener.local_addr().unwrap());
-    drop(listener);
+    let closed = devcluster::port::Closed::take().unwrap();
+    let url = format!("http://{}/", closed.address());
     let ground = Ground::new(&[&url]);
     ground.tell("a", &url);
     ground.outcome("Failed", 1).await;
